@@ -1,0 +1,1 @@
+"""What vinfra manages: one module a kind, one folder a family."""

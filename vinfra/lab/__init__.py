@@ -1,0 +1,1 @@
+"""Throw-away hosts on this machine, for the demo, the tests and users' own blueprints."""

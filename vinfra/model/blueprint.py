@@ -1,0 +1,56 @@
+"""What is wished for: declarations as written, and the resources they expand to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vinfra.model.action import Impact
+from vinfra.model.address import Address
+from vinfra.model.source import NOWHERE, Position
+from vinfra.model.spec import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One item of one section for one host pattern, before templates are rendered.
+
+    `value` is the tree as written (dict, list, text, None). `scope` holds the variables of the file it stands in and
+    of the include that brought it. `path` is the dotted way to it.
+    """
+
+    kind: str
+    pattern: str
+    name: str
+    value: Any
+    scope: Mapping[str, Any]
+    path: tuple[str, ...]
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A blueprint with its includes. `name` is the owner that marks carry; `digest` is over every file read."""
+
+    name: str
+    declarations: tuple[Declaration, ...]
+    variables: Mapping[str, Any]
+    files: tuple[str, ...] = ()
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One object that is to exist on one host, or, with `desired` None, to be absent.
+
+    `needs` are the addresses that must be done before it; `after` are those that come first if they are there.
+    `protect` refuses its deletion; `allow` raises --max-impact for it alone. `variables` render its deferred fields.
+    """
+
+    address: Address
+    desired: Spec | None
+    position: Position = NOWHERE
+    needs: frozenset[Address] = frozenset()
+    after: frozenset[Address] = frozenset()
+    protect: bool = False
+    allow: Impact = Impact.NONE
+    variables: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)

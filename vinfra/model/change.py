@@ -1,0 +1,61 @@
+"""The difference between desired and actual, and what closing it costs."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from vinfra.model.action import Action, Impact, Verdict
+from vinfra.model.address import Address
+from vinfra.model.source import NOWHERE, Position
+from vinfra.model.spec import Spec
+from vinfra.model.step import Step
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field's way from `before` to `after` (None: not there). A secret one never shows its values."""
+
+    path: str
+    before: Any
+    after: Any
+    impact: Impact = Impact.LIVE
+    secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What a kind's diff says of one object. `reason` is the part of the row that fields do not tell."""
+
+    action: Action
+    fields: tuple[FieldChange, ...] = ()
+    impact: Impact = Impact.NONE
+    verdict: Verdict = Verdict.OK
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row of a plan: a delta on an address, with the steps that close it.
+
+    `desired` is None when the object is to be absent, `actual` when it is. `after` holds the addresses that must be
+    done first. `why` says where the wish comes from when it is not the declaration (prune, destroy).
+    A row with verdict LATER is an upper bound: at apply it is read again, and does at most these fields.
+    """
+
+    address: Address
+    delta: Delta
+    desired: Spec | None
+    actual: Spec | None
+    position: Position = NOWHERE
+    steps: tuple[Step, ...] = ()
+    after: frozenset[Address] = frozenset()
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything to do or to tell."""
+        return self.delta.action is not Action.NOOP or self.delta.verdict is not Verdict.OK
+
+    @property
+    def runnable(self) -> bool:
+        """Whether apply will touch it."""
+        return self.delta.action is not Action.NOOP and self.delta.verdict in (Verdict.OK, Verdict.LATER)

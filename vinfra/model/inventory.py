@@ -1,0 +1,45 @@
+"""The machines: hosts, the groups they are in, and how to log in to each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from vinfra.model.secret import Secret
+from vinfra.model.source import NOWHERE, Position
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One machine. `variables` are the group's and the host's own, already merged.
+
+    `connection` is "local" only for the machine vinfra runs on. `address` is where SSH connects (default: the name).
+    `jump` names other hosts of the inventory or `user@address:port`, in the order they are passed. `host_key` is
+    "strict" (known_hosts decides, the default), "accept-new" (learn an unknown one, refuse a changed one) or a pinned
+    public key line such as "ssh-ed25519 AAAA…". `sudo` is whether root is reached by sudo; None: unless the user is
+    root. `connect_timeout` in seconds.
+    """
+
+    name: str
+    connection: Literal["ssh", "local"] = "ssh"
+    address: str = ""
+    port: int = 22
+    user: str = "root"
+    key_file: str | None = None
+    password: Secret | None = None
+    jump: tuple[str, ...] = ()
+    host_key: str = "strict"
+    known_hosts: str | None = None
+    sudo: bool | None = None
+    sudo_password: Secret | None = None
+    connect_timeout: float = 10.0
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    position: Position = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """All hosts by name, in file order, and each group's hosts. Group `all` holds every host."""
+
+    hosts: Mapping[str, Host]
+    groups: Mapping[str, tuple[str, ...]]
+    file: str = ""

@@ -1,0 +1,92 @@
+"""The contract of a kind: a module with these members. It is pure; only transports act.
+
+A kind is read top to bottom: its spec, what it asks, how it reads the answers, how it compares, what it does. The
+defaults worth sharing (compare, nothing to wait for) are functions in `kinds.compare` that a kind assigns.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from vinfra.model import spec as shape
+from vinfra.model.answer import Answer
+from vinfra.model.blueprint import Resource
+from vinfra.model.change import Change, Delta
+from vinfra.model.mark import Mark
+from vinfra.model.question import Question, Raw
+from vinfra.model.step import Step
+
+Answers = Mapping[Question, Raw]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a kind sees of one host: its name, its facts, and the resources of this kind that matter there.
+
+    `wanted` are those the blueprint declares (absent ones included) together with those a blueprint left behind, which
+    are to go. `marks` are the host's marks of this kind, by name, of every blueprint. `facts` is empty until the first
+    round of questions was answered; `siblings` are all resources wanted on this host, by reference (`file:/etc/motd`).
+    """
+
+    host: str
+    wanted: tuple[Resource, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    marks: Mapping[str, tuple[Mark, ...]] = field(default_factory=dict)
+    siblings: Mapping[str, Resource] = field(default_factory=dict)
+
+
+class Kind(Protocol):
+    """One kind of object, `NAME` as in `host.file`.
+
+    `SECTION` is its key in a blueprint (`files`), `SHORTHAND` the field that a bare scalar means ("" for none), `ORDER`
+    its place among a host's kinds where references leave the order open (lower first; deletions run the other way).
+    """
+
+    NAME: str
+    SECTION: str
+    SHORTHAND: str
+    ORDER: int
+
+    @property
+    def Spec(self) -> type[shape.Spec]:  # noqa: N802  the class itself
+        """The frozen pydantic model of its fields."""
+        ...
+
+    def check(self, name: str, desired: shape.Spec | None) -> str:
+        """What is wrong with this name or this combination of fields, in a sentence; "" for nothing."""
+        ...
+
+    def references(self, name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
+        """References this resource holds (`file:/etc/motd`): those that must be declared, and those that come first if they are."""
+        ...
+
+    def ask(self, scope: Scope, answers: Answers) -> Iterable[Question]:
+        """What must be read. Called again with the answers so far, until it asks nothing new. Repeats are free."""
+        ...
+
+    def read(self, scope: Scope, answers: Answers) -> Mapping[str, Answer]:
+        """The answer for each wanted name. A question that failed is Unknown, with the reason."""
+        ...
+
+    def diff(self, resource: Resource, answer: Answer, scope: Scope) -> Delta:
+        """What differs. Called only with Present, Absent and Later; `desired` None asks for the deletion."""
+        ...
+
+    def steps(self, change: Change, scope: Scope) -> Sequence[Step]:
+        """What closes the change. Called only when there is something to do."""
+        ...
+
+
+class FactsReader(Protocol):
+    """How a host's facts are read: the same two pure parts as in a kind. They travel in the first round of questions."""
+
+    def ask(self) -> Iterable[Question]:
+        """What must be read."""
+        ...
+
+    def read(self, answers: Answers) -> Mapping[str, Any]:
+        """The facts, by the names that templates use (`facts.os.id`)."""
+        ...
+
+
+Kinds = Mapping[str, Kind]

@@ -1,0 +1,94 @@
+"""What vinfra leaves on a Linux host so that it knows its own: one file of JSON lines per blueprint.
+
+`/var/lib/vinfra/marks/<blueprint>.jsonl`, 0600, only ever appended to; for each object the last line counts. A claim is
+written before the act and a confirmation after it, in the same round trip, so that a kill between the two leaves
+something to recover from.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+DIRECTORY = "/var/lib/vinfra/marks"
+VERSION = 1
+
+
+class Birth(StrEnum):
+    """Whether the object is vinfra's own (`created`) or was there before (`found`), which it never deletes."""
+
+    CREATED = "created"
+    FOUND = "found"
+
+
+class State(StrEnum):
+    """How far the last act on the object came."""
+
+    CLAIMED = "claimed"
+    OWNED = "owned"
+    RELEASED = "released"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One object's mark: which blueprint owns it, whether it made it, which fields it set, when and by which run."""
+
+    blueprint: str
+    kind: str
+    name: str
+    state: State
+    birth: Birth
+    fields: tuple[str, ...] = ()
+    protect: bool = False
+    run: str = ""
+    time: str = ""
+    version: int = VERSION
+
+    def line(self) -> str:
+        """The mark as one line of its file."""
+        return json.dumps(asdict(self), ensure_ascii=True, separators=(",", ":"))
+
+
+def path_of(blueprint: str) -> str:
+    """The file that holds a blueprint's marks on a host."""
+    return f"{DIRECTORY}/{blueprint}.jsonl"
+
+
+def parse(text: str) -> tuple[dict[tuple[str, str, str], Mark], list[str]]:
+    """The living marks by (blueprint, kind, name), and a complaint for each line that is not one of ours.
+
+    A last line cut short by a full disk or a lost host is a complaint, not an error; so is a mark of a newer version.
+    """
+    marks: dict[tuple[str, str, str], Mark] = {}
+    complaints: list[str] = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        try:
+            mark = _mark(json.loads(line))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            complaints.append(f"unreadable mark: {line[:80]}")
+            continue
+        if mark.version > VERSION:
+            complaints.append(f"mark of a newer vinfra (version {mark.version}): {mark.kind} {mark.name}")
+        key = (mark.blueprint, mark.kind, mark.name)
+        marks.pop(key, None)
+        if mark.state is not State.RELEASED:
+            marks[key] = mark
+    return marks, complaints
+
+
+def _mark(data: dict[str, Any]) -> Mark:
+    known = {name: data[name] for name in Mark.__dataclass_fields__ if name in data}
+    return Mark(
+        **{
+            **known,
+            "state": State(data["state"]),
+            "birth": Birth(data["birth"]),
+            "fields": tuple(data.get("fields", ())),
+        }
+    )
+
+
+def owned_by(blueprint: str, marks: Iterable[Mark]) -> list[Mark]:
+    """The marks of one blueprint, in the order their objects were first claimed."""
+    return [mark for mark in marks if mark.blueprint == blueprint]

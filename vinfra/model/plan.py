@@ -1,0 +1,60 @@
+"""A plan: every host's rows, in the order they will run, and the hosts that could not be read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vinfra.model.action import Action, Impact, Verdict
+from vinfra.model.change import Change
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What apply would do. `unknown` says why a host could not be read; `warnings` are lines worth reading.
+
+    `hosts` are all hosts in question, in inventory order; `facts` what each told of itself; `seconds` how long reading
+    took; `kept` are addresses that left the blueprint but were there before vinfra, and stay.
+    """
+
+    blueprint: str
+    hosts: tuple[str, ...]
+    changes: tuple[Change, ...]
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def pending(self) -> tuple[Change, ...]:
+        """The rows that say something."""
+        return tuple(change for change in self.changes if change.pending)
+
+    @property
+    def runnable(self) -> tuple[Change, ...]:
+        """The rows that apply would run."""
+        return tuple(change for change in self.changes if change.runnable)
+
+    @property
+    def refused(self) -> tuple[Change, ...]:
+        """The rows that stop apply before its first step."""
+        return tuple(change for change in self.changes if change.delta.verdict is Verdict.REFUSED)
+
+    @property
+    def unread(self) -> tuple[Change, ...]:
+        """The rows that could not be read on hosts that answered."""
+        return tuple(change for change in self.changes if change.delta.verdict is Verdict.UNKNOWN)
+
+    def counts(self) -> dict[str, int]:
+        """How many rows of each sort, worded as the last line of a plan: creates, then the rest by impact."""
+        found: dict[str, int] = {}
+        for change in self.runnable:
+            delta = change.delta
+            if delta.action is Action.CREATE:
+                word = "create"
+            elif delta.action is Action.DELETE:
+                word = "delete" if delta.impact < Impact.DATA_LOSS else "delete with data-loss"
+            else:
+                word = str(delta.impact)
+            found[word] = found.get(word, 0) + 1
+        return found

@@ -1,0 +1,33 @@
+"""Where something was written, and what is wrong with it."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Position(NamedTuple):
+    """A place in a file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+NOWHERE = Position("", 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in a file, printed as `file:line:column: path: what; allowed; did you mean`.
+
+    `path` is the dotted way to the value, such as `hosts.web.files./etc/motd.mode`.
+    """
+
+    position: Position
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (str(self.position), self.path, self.message) if part)

@@ -1,0 +1,73 @@
+"""The shape of a resource: one frozen pydantic model per kind, which holds both what is desired and what is.
+
+In a desired spec None means "not managed". An actual spec is built with `Spec.model_construct`, so that values a newer
+target invents are kept as they are.
+"""
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
+from pydantic.config import JsonDict
+
+from vinfra.model.action import Impact
+
+
+class Deferred:
+    """A value that holds a template over `facts`, which only discovery knows. `raw` is the value as written."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+
+    def __repr__(self) -> str:
+        return f"Deferred({self.raw!r})"
+
+
+class Spec(BaseModel):
+    """Base of every kind's spec. A field may hold a Deferred until `stages.place` has rendered it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _let_deferred_pass(cls, value: Any, handler: ValidatorFunctionWrapHandler, _: ValidationInfo) -> Any:
+        return value if isinstance(value, Deferred) else handler(value)
+
+    @property
+    def deferred(self) -> frozenset[str]:
+        """Names of the fields that wait for facts."""
+        return frozenset(name for name, value in self if isinstance(value, Deferred))
+
+    def replaced(self, **values: Any) -> Self:
+        """A copy with other values, validated again."""
+        return type(self).model_validate({**{name: value for name, value in self if value is not None}, **values})
+
+
+def field(
+    doc: str,
+    *,
+    default: Any = None,
+    impact: Impact = Impact.LIVE,
+    secret: bool = False,
+    compared: bool = True,
+    additive: bool = False,
+    examples: tuple[Any, ...] = (),
+) -> Any:
+    """Declare a field of a spec.
+
+    `default` is None (not managed), a value, or ... for required. `impact` is what changing it costs. `secret` values
+    are never shown. A field that is not `compared` steers how the object is made and is no property of it. `additive`
+    says that a list names what must be among the actual items; otherwise it names all of them.
+    """
+    extra: JsonDict = {"x-impact": str(impact), "x-secret": secret, "x-compared": compared, "x-additive": additive}
+    return Field(default, description=doc, json_schema_extra=extra, examples=list(examples) or None)
+
+
+def declared(spec: type[Spec], name: str, key: str) -> Any:
+    """What `field` declared: key is "impact" (Impact), "secret", "compared" or "additive" (bool)."""
+    extra = spec.model_fields[name].json_schema_extra
+    value = extra.get(f"x-{key}") if isinstance(extra, dict) else None
+    if key == "impact":
+        return Impact[str(value or "live").upper().replace("-", "_")]
+    return bool(value) if value is not None else key == "compared"

@@ -1,0 +1,1 @@
+"""Views over plans and outcomes; nothing else prints."""

@@ -1,0 +1,1 @@
+"""Files as text: YAML with positions, and templates."""
