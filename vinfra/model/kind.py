@@ -57,7 +57,7 @@ class Kind(Protocol):
         ...
 
     def references(self, name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
-        """References this resource holds (`file:/etc/motd`): those that must be declared, and those that come first if they are."""
+        """References (`file:/etc/motd`): those that must be declared, and those that come first if they are."""
         ...
 
     def ask(self, scope: Scope, answers: Answers) -> Iterable[Question]:
@@ -78,7 +78,7 @@ class Kind(Protocol):
 
 
 class FactsReader(Protocol):
-    """How a host's facts are read: the same two pure parts as in a kind. They travel in the first round of questions."""
+    """How a host's facts are read, in the same two pure parts; they travel in the first round of questions."""
 
     def ask(self) -> Iterable[Question]:
         """What must be read."""

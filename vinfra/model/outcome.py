@@ -56,7 +56,7 @@ class Outcome:
 
 
 class Observer(Protocol):
-    """Watches a run from outside the engine: progress on a terminal, the journal, a web page. Called from any thread."""
+    """Watches a run: progress on a terminal, the journal, a web page. Called from any thread."""
 
     def host_started(self, host: str, rounds: int) -> None:
         """A host is being asked."""
