@@ -1,23 +1,50 @@
 """The stages in order. This is the only module that knows every part and wires them together.
 
-    load → validate → expand → discover → place → diff → plan → apply → report
+load → validate → expand → discover → place → diff → plan → apply → report
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from vinfra.model.action import Impact
+from vinfra.errors import InputError, RefusedError, Unreachable
+from vinfra.kinds.host import facts as host_facts
+from vinfra.kinds.registry import kinds as known_kinds
+from vinfra.model.action import Impact, Verdict
+from vinfra.model.address import Address
 from vinfra.model.blueprint import Blueprint, Resource
+from vinfra.model.change import Change
+from vinfra.model.discovery import HostState
 from vinfra.model.inventory import Inventory
+from vinfra.model.kind import Kinds
 from vinfra.model.outcome import Observer, Observers, Outcome
 from vinfra.model.plan import Plan
+from vinfra.model.source import Problem
+from vinfra.report import plan_file
+from vinfra.stages.apply import Tools
+from vinfra.stages.apply import apply as run_plan
+from vinfra.stages.diff import diff
+from vinfra.stages.discover import Search, discover
+from vinfra.stages.expand import expand
+from vinfra.stages.load import load
+from vinfra.stages.place import place
+from vinfra.stages.plan import plan as make_plan
+from vinfra.stages.plan import with_steps
+from vinfra.stages.validate import validate as check
+from vinfra.transport.reach import Connections
+
+
+NOBODY = Observers()
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the user points at. `extra` are `-e NAME=VALUE` items, `targets` patterns of addresses, `limit` of hosts."""
+    """What the user points at. `extra` are `-e NAME=VALUE` items, `limit` is a pattern of hosts, `targets` patterns
+    of addresses, or with `exact` the addresses themselves.
+    """
 
     blueprint: Path
     inventory: Path | None = None
@@ -27,14 +54,16 @@ class Request:
     targets: tuple[str, ...] = ()
     forks: int = 50
     prune: bool = True
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """How far apply may go. `confirm` is asked once, with the plan, before the first step."""
+    """How far apply may go. `show` gets the plan; then `confirm` is asked once, if there is a step to run."""
 
     max_impact: Impact = Impact.RESTART
     skip_refused: bool = False
+    show: Callable[[Plan], None] = field(default=lambda _: None)
     confirm: Callable[[Plan], bool] = field(default=lambda _: True)
 
 
@@ -49,36 +78,171 @@ class Wish:
 
 def validate(request: Request) -> Wish:
     """Load, validate and expand. Raises InputError with every problem of every file."""
-    raise NotImplementedError
+    kinds = known_kinds()
+    loaded = load(request.blueprint, request.inventory, request.var_files, request.extra)
+    blueprint, inventory, invalid = check(loaded, kinds)
+    resources, wrong = expand(blueprint, inventory, kinds)
+    problems: set[Problem] = {*loaded.problems, *invalid, *wrong}
+    if problems:
+        raise InputError(sorted(problems, key=lambda problem: (problem.position, problem.path, problem.message)))
+    return Wish(blueprint, inventory, resources)
 
 
-def plan(request: Request, observer: Observer = Observers()) -> Plan:
+def plan(request: Request, observer: Observer = NOBODY) -> Plan:
     """Everything up to the plan. Touches nothing."""
-    raise NotImplementedError
+    wish = validate(request)
+    with Connections(wish.inventory) as connections:
+        return _Look(request, wish, connections, observer).plan()
 
 
-def apply(request: Request, consent: Consent, observer: Observer = Observers(), run: str = "") -> Outcome:
+def apply(request: Request, consent: Consent, observer: Observer = NOBODY, run: str = "") -> Outcome:
     """Plan, ask for consent, run. Raises RefusedError before the first step when the plan holds what may not run."""
-    raise NotImplementedError
+    wish = validate(request)
+    with Connections(wish.inventory) as connections:
+        look = _Look(request, wish, connections, observer)
+        return look.run(look.plan(), consent, run)
 
 
-def destroy(request: Request, consent: Consent, observer: Observer = Observers(), run: str = "") -> Outcome:
-    """Remove all that this blueprint created; what was there before stays."""
-    raise NotImplementedError
+def destroy(request: Request, consent: Consent, observer: Observer = NOBODY, run: str = "") -> Outcome:
+    """Remove all that this blueprint created on the inventory's hosts; what was there before stays."""
+    wish = validate(request)
+    with Connections(wish.inventory) as connections:
+        look = _Look(request, replace(wish, resources=()), connections, observer, everywhere=True)
+        return look.run(look.plan(), consent, run)
+
+
+def facts(inventory: Inventory, hosts: tuple[str, ...], forks: int = 50) -> dict[str, HostState]:
+    """The hosts as they describe themselves; `error` in a state says why one could not be read."""
+    with Connections(inventory) as connections:
+        search = Search({}, host_facts, lambda resources, _: (resources, {}))
+        return discover(dict.fromkeys(hosts, ()), search, connections.reader, Observers(), forks)
 
 
 def save(request: Request, plan: Plan, file: Path) -> None:
-    """Write a plan file (0600, versioned JSON, no secrets)."""
-    raise NotImplementedError
+    """Write a plan file: versioned JSON, 0600, no secrets."""
+    plan_file.write(file, plan, _inputs(request))
 
 
-def apply_saved(file: Path, consent: Consent, observer: Observer = Observers(), run: str = "") -> Outcome:
-    """Run a saved plan, or refuse: another blueprint, inventory or reality than it was made for."""
-    raise NotImplementedError
+def apply_saved(file: Path, consent: Consent, observer: Observer = NOBODY, run: str = "") -> Outcome:
+    """Run a saved plan, or refuse: it was made for another blueprint, inventory or reality."""
+    saved = plan_file.read(file)
+    request = Request(**saved.inputs, targets=saved.addresses, exact=True)
+    wish = validate(request)
+    if wish.blueprint.digest != saved.digest:
+        raise RefusedError(f"{file}: the blueprint, its variables or the inventory changed since", "plan again")
+    with Connections(wish.inventory) as connections:
+        look = _Look(request, wish, connections, observer)
+        fresh = look.plan()
+        if stale := plan_file.differences(saved, fresh):
+            raise RefusedError(f"{file} is stale:\n  " + "\n  ".join(stale), "plan again")
+        return look.run(fresh, consent, run)
 
 
-def facts(inventory: Path | None, pattern: str, forks: int = 50) -> Mapping[str, Mapping[str, Any] | str]:
-    """The facts of each host, or why it could not be read."""
-    raise NotImplementedError
+@dataclass
+class _Look:
+    """One look at reality, and what follows from it."""
+
+    request: Request
+    wish: Wish
+    connections: Connections
+    observer: Observer
+    everywhere: bool = False
+    kinds: Kinds = field(default_factory=known_kinds)
+    states: dict[str, HostState] = field(default_factory=dict)
+
+    def plan(self) -> Plan:
+        """Discover, diff, plan."""
+        wanted = self._wanted()
+        self.states = self._discover(wanted)
+        owner = self.wish.blueprint.name
+        changes = {host: diff(state, self.kinds, owner) for host, state in self.states.items()}
+        made = make_plan(owner, self.states, changes, wanted, self.kinds)
+        return replace(made, digest=self.wish.blueprint.digest)
+
+    def run(self, plan: Plan, consent: Consent, run: str) -> Outcome:
+        """Ask for consent, then apply."""
+        plan = _within(plan, consent.max_impact)
+        consent.show(plan)
+        if plan.refused and not consent.skip_refused:
+            rows = "\n  ".join(f"{row.address}: {row.delta.reason}" for row in plan.refused)
+            raise RefusedError(
+                f"nothing was touched: {len(plan.refused)} refused\n  {rows}", "--skip-refused does the rest"
+            )
+        if plan.runnable and not consent.confirm(plan):
+            raise RefusedError("not confirmed, nothing was touched")
+        tools = Tools(
+            writer=self.connections.writer,
+            again=self._again,
+            marks={host: state.marks for host, state in self.states.items()},
+            run=run,
+            forks=self.request.forks,
+            clean=self.everywhere,
+        )
+        outcomes, interrupted = run_plan(plan, tools, self.observer)
+        return Outcome(run, plan, outcomes, interrupted)
+
+    def _wanted(self) -> dict[str, list[Resource]]:
+        """The resources aimed at, by host, in inventory order; with `everywhere` every host in reach of --limit."""
+        limit = selected(self.wish.inventory, self.request.limit or "all")
+        aimed = {resource.address: resource for resource in self.wish.resources if self._aimed(resource.address)}
+        for resource in reversed(self.wish.resources):
+            if any(resource.address in other.needs for other in aimed.values()):
+                aimed[resource.address] = resource
+        wanted: dict[str, list[Resource]] = {host: [] for host in limit} if self.everywhere else {}
+        for resource in self.wish.resources:
+            if resource.address in aimed and resource.address.host in limit:
+                wanted.setdefault(resource.address.host, []).append(resource)
+        return wanted
+
+    def _aimed(self, address: Address) -> bool:
+        names = (str(address), address.reference)
+        if self.request.exact:
+            return names[0] in self.request.targets
+        return not self.request.targets or any(
+            fnmatchcase(name, item) for name in names for item in self.request.targets
+        )
+
+    def _discover(self, wanted: dict[str, list[Resource]]) -> dict[str, HostState]:
+        declared = {resource.address for resource in self.wish.resources}
+        search = Search(
+            kinds=self.kinds,
+            facts=host_facts,
+            place=partial(place, read_file=lru_cache(_text)),
+            owner=self.wish.blueprint.name if self.request.prune else "",
+            spared=lambda address: address in declared or not self._aimed(address),
+        )
+        return discover(wanted, search, self.connections.reader, self.observer, self.request.forks)
+
+    def _again(self, planned: Change) -> Change:
+        """One row as it is now, for what could not be known when the plan was made."""
+        host = planned.address.host
+        wanted = {host: [resource for resource in self.wish.resources if resource.address.host == host]}
+        look = replace(self, observer=Observers(), states={})
+        state = look._discover(wanted)[host]
+        if state.error:
+            raise Unreachable(state.error)
+        rows = (row for row in diff(state, self.kinds, self.wish.blueprint.name) if row.address == planned.address)
+        return with_steps(next(rows, planned), state, self.kinds)
 
 
+def _within(plan: Plan, limit: Impact) -> Plan:
+    """The plan with every row refused that costs more than `limit`, or than the resource itself allows."""
+    rows = [
+        replace(
+            row,
+            delta=replace(row.delta, verdict=Verdict.REFUSED, reason=f"{row.delta.impact}: --max-impact is {limit}"),
+        )
+        if row.runnable and row.delta.impact > max(limit, row.allow)
+        else row
+        for row in plan.changes
+    ]
+    return replace(plan, changes=tuple(rows))
+
+
+def _text(path: Path) -> str:
+    """A file's bytes as text; what is not UTF-8 travels by surrogateescape, byte for byte."""
+    return path.read_bytes().decode("utf-8", "surrogateescape")
+
+
+def _inputs(request: Request) -> dict[str, Any]:
+    return {name: getattr(request, name) for name in ("blueprint", "inventory", "var_files", "extra", "limit", "prune")}

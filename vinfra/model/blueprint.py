@@ -6,7 +6,7 @@ from typing import Any
 
 from vinfra.model.action import Impact
 from vinfra.model.address import Address
-from vinfra.model.source import NOWHERE, Position
+from vinfra.model.source import NOWHERE, Locator, Nowhere, Pointer, Position
 from vinfra.model.spec import Spec
 
 
@@ -15,7 +15,8 @@ class Declaration:
     """One item of one section for one host pattern, before templates are rendered.
 
     `value` is the tree as written (dict, list, text, None). `scope` holds the variables of the file it stands in and
-    of the include that brought it. `path` is the dotted way to it.
+    of the include that brought it. `path` is the dotted way to it, `pointer` the same for `source`, which knows where
+    each of its parts stands.
     """
 
     kind: str
@@ -25,17 +26,24 @@ class Declaration:
     scope: Mapping[str, Any]
     path: tuple[str, ...]
     position: Position
+    pointer: Pointer = ()
+    source: Locator = field(default_factory=Nowhere, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """A blueprint with its includes. `name` is the owner that marks carry; `digest` is over every file read."""
+    """A blueprint with its includes. `name` is the owner that marks carry; `digest` is over every file read.
+
+    `variables` are those of var files and of -e, which win over a declaration's scope and over the inventory's.
+    `warnings` are lines worth reading that stop nothing.
+    """
 
     name: str
     declarations: tuple[Declaration, ...]
     variables: Mapping[str, Any]
     files: tuple[str, ...] = ()
     digest: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class Change:
     """One row of a plan: a delta on an address, with the steps that close it.
 
     `desired` is None when the object is to be absent, `actual` when it is. `after` holds the addresses that must be
-    done first. `why` says where the wish comes from when it is not the declaration (prune, destroy).
+    done first. `allow` and `protect` are the resource's own.
     A row with verdict LATER is an upper bound: at apply it is read again, and does at most these fields.
     """
 
@@ -49,6 +49,8 @@ class Change:
     steps: tuple[Step, ...] = ()
     after: frozenset[Address] = frozenset()
     notes: dict[str, Any] = field(default_factory=dict)
+    allow: Impact = Impact.NONE
+    protect: bool = False
 
     @property
     def pending(self) -> bool:

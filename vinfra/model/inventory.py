@@ -16,7 +16,7 @@ class Host:
     `jump` names other hosts of the inventory or `user@address:port`, in the order they are passed. `host_key` is
     "strict" (known_hosts decides, the default), "accept-new" (learn an unknown one, refuse a changed one) or a pinned
     public key line such as "ssh-ed25519 AAAA…". `sudo` is whether root is reached by sudo; None: unless the user is
-    root. `connect_timeout` in seconds.
+    root. `connect_timeout` in seconds. `groups` are those it is in, parents first, without `all`.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Host:
     connect_timeout: float = 10.0
     variables: Mapping[str, Any] = field(default_factory=dict)
     position: Position = NOWHERE
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class Scope:
     `wanted` are those the blueprint declares (absent ones included) together with those a blueprint left behind, which
     are to go. `marks` are the host's marks of this kind, by name, of every blueprint. `facts` is empty until the first
     round of questions was answered; `siblings` are all resources wanted on this host, by reference (`file:/etc/motd`).
+    `changing` are the references of those that change in this very plan; kinds are diffed in dependency order.
     """
 
     host: str
@@ -33,6 +34,7 @@ class Scope:
     facts: Mapping[str, Any] = field(default_factory=dict)
     marks: Mapping[str, tuple[Mark, ...]] = field(default_factory=dict)
     siblings: Mapping[str, Resource] = field(default_factory=dict)
+    changing: frozenset[str] = frozenset()
 
 
 class Kind(Protocol):
@@ -40,12 +42,14 @@ class Kind(Protocol):
 
     `SECTION` is its key in a blueprint (`files`), `SHORTHAND` the field that a bare scalar means ("" for none), `ORDER`
     its place among a host's kinds where references leave the order open (lower first; deletions run the other way).
+    `SHARED` says that several blueprints may own one together (a package); it goes with the last of them.
     """
 
     NAME: str
     SECTION: str
     SHORTHAND: str
     ORDER: int
+    SHARED: bool
 
     @property
     def Spec(self) -> type[shape.Spec]:  # noqa: N802  the class itself

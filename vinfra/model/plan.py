@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vinfra.errors import ExitCode
 from vinfra.model.action import Action, Impact, Verdict
+from vinfra.model.address import Address
 from vinfra.model.change import Change
 
 
@@ -13,7 +15,7 @@ class Plan:
     """What apply would do. `unknown` says why a host could not be read; `warnings` are lines worth reading.
 
     `hosts` are all hosts in question, in inventory order; `facts` what each told of itself; `seconds` how long reading
-    took; `kept` are addresses that left the blueprint but were there before vinfra, and stay.
+    took; `digest` stands for all files the wish was read from; `kept` are objects that left the blueprint but were there before vinfra or are used by others, and stay.
     """
 
     blueprint: str
@@ -21,9 +23,10 @@ class Plan:
     changes: tuple[Change, ...]
     unknown: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
+    kept: tuple[Address, ...] = ()
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0
+    digest: str = ""
 
     @property
     def pending(self) -> tuple[Change, ...]:
@@ -44,6 +47,16 @@ class Plan:
     def unread(self) -> tuple[Change, ...]:
         """The rows that could not be read on hosts that answered."""
         return tuple(change for change in self.changes if change.delta.verdict is Verdict.UNKNOWN)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What `plan` and `drift` return; a refused row is a difference, for nothing was asked to run."""
+        codes = [ExitCode.DONE]
+        if any(change.delta.verdict is not Verdict.UNKNOWN for change in self.pending):
+            codes.append(ExitCode.DIFFERENCES)
+        if self.unknown or self.unread:
+            codes.append(ExitCode.INCOMPLETE)
+        return ExitCode.combined(codes)
 
     def counts(self) -> dict[str, int]:
         """How many rows of each sort, worded as the last line of a plan: creates, then the rest by impact."""

@@ -1,7 +1,8 @@
 """Where something was written, and what is wrong with it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class Position(NamedTuple):
@@ -16,6 +17,23 @@ class Position(NamedTuple):
 
 
 NOWHERE = Position("", 0, 0)
+
+Pointer = tuple[str | int, ...]
+
+
+class Locator(Protocol):
+    """Knows where each value of a file stands; a pointer is the keys and indexes that lead to it."""
+
+    def position(self, pointer: Sequence[str | int], *, key: bool = False) -> Position:
+        """Where a value begins, or with `key` where its key does; the nearest thing above it when it is not there."""
+        ...
+
+
+class Nowhere:
+    """The locator of what stands in no file."""
+
+    def position(self, pointer: Sequence[str | int], *, key: bool = False) -> Position:  # noqa: ARG002
+        return NOWHERE
 
 
 @dataclass(frozen=True, slots=True)

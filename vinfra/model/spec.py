@@ -52,6 +52,9 @@ def field(
     secret: bool = False,
     compared: bool = True,
     additive: bool = False,
+    path: bool = False,
+    fills: str = "",
+    rendered: bool = False,
     examples: tuple[Any, ...] = (),
 ) -> Any:
     """Declare a field of a spec.
@@ -59,15 +62,20 @@ def field(
     `default` is None (not managed), a value, or ... for required. `impact` is what changing it costs. `secret` values
     are never shown. A field that is not `compared` steers how the object is made and is no property of it. `additive`
     says that a list names what must be among the actual items; otherwise it names all of them.
+    A `path` is a file beside the blueprint: expand makes it absolute. When it `fills` another field, place reads it
+    into that one, `rendered` as a template first if so declared.
     """
     extra: JsonDict = {"x-impact": str(impact), "x-secret": secret, "x-compared": compared, "x-additive": additive}
+    extra |= {"x-path": path, "x-fills": fills, "x-rendered": rendered}
     return Field(default, description=doc, json_schema_extra=extra, examples=list(examples) or None)
 
 
 def declared(spec: type[Spec], name: str, key: str) -> Any:
-    """What `field` declared: key is "impact" (Impact), "secret", "compared" or "additive" (bool)."""
+    """What `field` declared: "impact" (Impact), "fills" (text), or one of the flags (bool)."""
     extra = spec.model_fields[name].json_schema_extra
     value = extra.get(f"x-{key}") if isinstance(extra, dict) else None
     if key == "impact":
         return Impact[str(value or "live").upper().replace("-", "_")]
+    if key == "fills":
+        return str(value or "")
     return bool(value) if value is not None else key == "compared"

@@ -1,10 +1,11 @@
 """Scalar types of specs. A scalar's source text counts: `0644`, `1.10` and `no` reach the target as they were written.
 
-The loader gives plain (unquoted) scalars as `Plain`, quoted ones as `str`, and `!raw` ones as `Raw`, none of them
+The loader gives plain (unquoted) scalars as `Plain`, quoted ones as `str`, and `!raw` ones as `Literal`, none of them
 converted; these types convert where a field says so. Sizes are in bytes, durations in seconds.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
@@ -20,6 +21,13 @@ class Literal(str):
     """Text tagged `!raw`: never a template."""
 
     __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a type's numbers count ("bytes", "seconds"), so that reports can spell them as blueprints do."""
+
+    name: str
 
 
 def _text(value: Any) -> Any:
@@ -79,5 +87,7 @@ Text = Annotated[str, BeforeValidator(_text), _SCALAR]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Mode = Annotated[str, BeforeValidator(_text), AfterValidator(_mode), _SCALAR]
-Size = Annotated[int, BeforeValidator(_quantity(SIZES, "4GiB")), WithJsonSchema({"type": "string"})]
-Seconds = Annotated[float, BeforeValidator(_quantity(SPANS, "10s")), WithJsonSchema({"type": "string"})]
+Size = Annotated[int, BeforeValidator(_quantity(SIZES, "4GiB")), WithJsonSchema({"type": "string"}), Unit("bytes")]
+Seconds = Annotated[
+    float, BeforeValidator(_quantity(SPANS, "10s")), WithJsonSchema({"type": "string"}), Unit("seconds")
+]

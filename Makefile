@@ -1,0 +1,60 @@
+# Two commands do everything: `make demo` and `make test`. Both set up what they need: Debian packages that start no
+# daemon, one virtual environment in .venv, and a cache in .cache (both are ignored by git).
+
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := python3 python3-venv ca-certificates iproute2 mmdebstrap openssh-client runc
+export VINFRA_CACHE ?= $(CURDIR)/.cache
+
+.PHONY: demo test test-quick check fmt schemas docs bench setup system clean
+
+demo: setup  ## bring up two throw-away hosts and manage them; KEEP=1 leaves them up
+	@KEEP=$(KEEP) blueprints/demo/run.sh
+
+test: test-quick  ## unit tests and cases, then the same on real hosts
+	$(BIN)/pytest -q -m lab
+
+test-quick: setup  ## unit tests and cases only
+	$(BIN)/pytest -q -m "not lab"
+
+check: setup  ## format, lint, types, layers, generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/vinfra schema --write .cache/check/schemas >/dev/null && diff -r schemas .cache/check/schemas
+	$(BIN)/vinfra explain --write .cache/check/reference >/dev/null && diff -r docs/reference .cache/check/reference
+
+fmt: setup  ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schemas: setup  ## write schemas/ from the kinds
+	$(BIN)/vinfra schema --write schemas
+
+docs: setup  ## write docs/reference/ from the kinds and commands
+	$(BIN)/vinfra explain --write docs/reference
+
+bench: setup  ## measure against the floor and against peers
+	$(BIN)/python bench/run.py
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml | system
+	@test -x $(BIN)/python || /usr/bin/python3 -m venv $(VENV)
+	@echo "installing vinfra and its libraries into $(VENV) …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+system:
+	@missing=; for package in $(PACKAGES); do \
+	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q '^install ok installed' || missing="$$missing $$package"; \
+	done; \
+	test -z "$$missing" && exit 0; \
+	if [ "$$(id -u)" != 0 ]; then echo "run as root: apt-get install$$missing" >&2; exit 1; fi; \
+	echo "installing$$missing …"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+
+clean:  ## forget the virtual environment and the cache
+	rm -rf $(VENV) .cache

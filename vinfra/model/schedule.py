@@ -1,0 +1,67 @@
+"""Which change may run next: one at a time on each host, in plan order, and only after what it needs."""
+
+from collections.abc import Iterable
+
+from vinfra.model.address import Address
+from vinfra.model.change import Change
+
+
+class Schedule:
+    """The runnable rows of a plan while they run. Used by one thread; it starts nothing itself."""
+
+    def __init__(self, rows: Iterable[Change]) -> None:
+        pending = {row.address: row for row in rows if row.pending}
+        self._waiting: dict[str, list[Change]] = {}
+        self._open = {address for address, row in pending.items() if row.runnable}
+        self._never = pending.keys() - self._open
+        self._users: dict[Address, list[Change]] = {}
+        self._busy: set[str] = set()
+        for row in pending.values():
+            if row.runnable:
+                self._waiting.setdefault(row.address.host, []).append(row)
+                for need in row.after & pending.keys():
+                    self._users.setdefault(need, []).append(row)
+
+    def doomed(self) -> list[tuple[Change, Address]]:
+        """Rows that need one which was refused or could not be read, each with that one; they are out."""
+        return [pair for address in sorted(self._never) for pair in self._drop_users(address)]
+
+    def take(self) -> list[Change]:
+        """What may start now; each host in it is busy until `ended` is called."""
+        taken: list[Change] = []
+        for host, queue in self._waiting.items():
+            if host in self._busy:
+                continue
+            ready = next((row for row in queue if not row.after & self._open), None)
+            if ready:
+                queue.remove(ready)
+                self._busy.add(host)
+                taken.append(ready)
+        self._waiting = {host: queue for host, queue in self._waiting.items() if queue}
+        return taken
+
+    def ended(self, row: Change, good: bool) -> list[tuple[Change, Address]]:
+        """A taken row ended. When it went wrong: the rows that can no longer run, each with what it needed."""
+        self._busy.discard(row.address.host)
+        self._open.discard(row.address)
+        return [] if good else self._drop_users(row.address)
+
+    def abandon(self, host: str) -> list[Change]:
+        """The host is lost: what was still to run on it, now out."""
+        gone = self._waiting.pop(host, [])
+        self._open -= {row.address for row in gone}
+        return gone
+
+    def rest(self) -> list[Change]:
+        """What has not been taken."""
+        return [row for queue in self._waiting.values() for row in queue]
+
+    def _drop_users(self, address: Address) -> list[tuple[Change, Address]]:
+        dropped: list[tuple[Change, Address]] = []
+        for user in self._users.get(address, ()):
+            queue = self._waiting.get(user.address.host, [])
+            if user in queue:
+                queue.remove(user)
+                self._open.discard(user.address)
+                dropped += [(user, address), *self._drop_users(user.address)]
+        return dropped

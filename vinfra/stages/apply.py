@@ -1,0 +1,216 @@
+"""Run a plan: hosts side by side, each host's changes one after the other, and nothing after what it needs failed."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+
+from vinfra.errors import StepFailed, TransportError
+from vinfra.model.action import Action, Verdict
+from vinfra.model.address import Address
+from vinfra.model.change import Change
+from vinfra.model.discovery import Marks
+from vinfra.model.mark import Birth, Mark, State, path_of
+from vinfra.model.outcome import ChangeOutcome, Observer, Status
+from vinfra.model.plan import Plan
+from vinfra.model.schedule import Schedule
+from vinfra.model.step import Append, Exec, Step
+from vinfra.model.transport import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What running needs: a writer per host, a fresh look at one row (`again`), the marks found, the run's id.
+
+    `clean` (a destroy): when nothing of the blueprint is left on a host, its mark file goes too.
+    """
+
+    writer: Callable[[str], Writer]
+    again: Callable[[Change], Change]
+    marks: Mapping[str, Marks]
+    run: str
+    forks: int = 50
+    clean: bool = False
+
+
+def apply(plan: Plan, tools: Tools, observer: Observer) -> tuple[tuple[ChangeOutcome, ...], bool]:
+    """How each runnable change ended, in plan order, and whether the run was interrupted.
+
+    On the first Ctrl-C the changes under way end and the rest is left; a second one raises KeyboardInterrupt.
+    """
+    run = _Run(plan, tools, observer, Schedule(plan.changes))
+    size = max(1, min(tools.forks, len(plan.hosts)))
+    with ThreadPoolExecutor(size, thread_name_prefix="apply") as pool, _interrupts(run.stop):
+        run.drive(pool)
+        if not run.stop.is_set():
+            with suppress(TransportError):  # a host lost by now keeps its marks; the next run releases them
+                list(pool.map(run.forget, plan.hosts))
+    return tuple(run.outcomes[change.address] for change in plan.runnable), run.stop.is_set()
+
+
+@dataclass
+class _Run:
+    """One run. Only the driving thread changes it; workers return outcomes."""
+
+    plan: Plan
+    tools: Tools
+    observer: Observer
+    schedule: Schedule
+    outcomes: dict[Address, ChangeOutcome] = field(default_factory=dict)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def drive(self, pool: ThreadPoolExecutor) -> None:
+        for blocked, need in self.schedule.doomed():
+            self._settle(blocked, Status.BLOCKED, f"needs {need.reference}, which does not run")
+        busy: dict[Future[ChangeOutcome], Change] = {}
+        while True:
+            if not self.stop.is_set():
+                busy |= {pool.submit(self._change, change): change for change in self.schedule.take()}
+            if not busy:
+                break
+            for future in wait(busy, return_when=FIRST_COMPLETED).done:
+                self._ended(busy.pop(future), future.result())
+        for change in self.schedule.rest():
+            self._settle(change, Status.LEFT, "interrupted before it began")
+
+    def _ended(self, change: Change, outcome: ChangeOutcome) -> None:
+        self.outcomes[change.address] = outcome
+        self.observer.change_ended(change, outcome)
+        if outcome.status is Status.LEFT:
+            for rest in self.schedule.abandon(change.address.host):
+                self._settle(rest, Status.LEFT, f"{change.address.host} was lost")
+        for blocked, need in self.schedule.ended(change, outcome.status in (Status.DONE, Status.ALREADY)):
+            self._settle(blocked, Status.BLOCKED, f"needs {need.reference}, which did not succeed")
+
+    def _settle(self, change: Change, status: Status, reason: str) -> None:
+        self.outcomes[change.address] = ChangeOutcome(change.address, status, reason)
+        self.observer.change_ended(change, self.outcomes[change.address])
+
+    def _change(self, planned: Change) -> ChangeOutcome:
+        """Run one change in a worker thread."""
+        started = time.monotonic()
+        self.observer.change_started(planned)
+        status, reason = Status.DONE, ""
+        try:
+            change = self._current(planned)
+            if change.delta.action is Action.NOOP:
+                status = Status.ALREADY
+            else:
+                self._steps(change)
+        except _Beyond as beyond:
+            status, reason = Status.BEYOND, str(beyond)
+        except StepFailed as failed:
+            status, reason = Status.FAILED, str(failed)
+        except TransportError as lost:
+            status, reason = Status.LEFT, f"{lost}; whether the step under way ended is read at the next run"
+        return ChangeOutcome(planned.address, status, reason, time.monotonic() - started)
+
+    def _current(self, planned: Change) -> Change:
+        """The row itself, or, when it could not be known before, what is to be done now: never more than planned."""
+        if planned.delta.verdict is not Verdict.LATER:
+            return planned
+        change = self.tools.again(planned)
+        now, bound = change.delta, planned.delta
+        if now.verdict is not Verdict.OK:
+            raise _Beyond(now.reason or "still not known")
+        more = {item.path for item in now.fields} - {item.path for item in bound.fields}
+        heavier = now.action in (Action.DELETE, Action.REPLACE) and now.action is not bound.action
+        if now.action is not Action.NOOP and (more or heavier or now.impact > bound.impact):
+            raise _Beyond(f"goes beyond the plan: {now.action.name.lower()} {', '.join(sorted(more))} ({now.impact})")
+        return change
+
+    def _steps(self, change: Change) -> None:
+        steps = change.steps or (Step("note the owner", ()),)
+        claim, confirm = self._marks(change)
+        last = len(steps) - 1
+        for number, step in enumerate(steps):
+            calls = (*((claim,) if number == 0 else ()), *step.calls, *((confirm,) if number == last else ()))
+            self.observer.step_started(change, step)
+            result = self.tools.writer(change.address.host).run(replace(step, calls=calls))
+            self.observer.step_ended(change, step, result)
+            if result.returncode:
+                said = "\n".join((result.err or result.out).strip().splitlines()[-12:])
+                raise StepFailed(
+                    f"{step.summary}: {said or f'exit status {result.returncode}'}", result.returncode, said
+                )
+
+    def _marks(self, change: Change) -> tuple[Append, Append]:
+        """The claim before the act and the confirmation after it."""
+        address, owner = change.address, self.plan.blueprint
+        known = self.tools.marks.get(address.host, {}).get((owner, address.kind, address.name))
+        created = change.delta.action in (Action.CREATE, Action.ADOPT)
+        claim = Mark(
+            blueprint=owner,
+            kind=address.kind,
+            name=address.name,
+            state=State.CLAIMED,
+            birth=known.birth if known else Birth.CREATED if created else Birth.FOUND,
+            fields=_managed(change),
+            protect=change.protect,
+            run=self.tools.run,
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        gone = change.delta.action is Action.DELETE
+        confirm = replace(claim, state=State.RELEASED if gone else State.OWNED)
+        return Append(path_of(owner), claim.line()), Append(path_of(owner), confirm.line())
+
+    def forget(self, host: str) -> None:
+        """Release what this blueprint no longer names on a host but may not delete, or what is already gone."""
+        path = path_of(self.plan.blueprint)
+        ours = {
+            Address(mark.kind, host, mark.name): mark
+            for mark in self.tools.marks.get(host, {}).values()
+            if mark.blueprint == self.plan.blueprint
+        }
+        stale = [mark for address, mark in ours.items() if address in self.released]
+        calls: tuple[Append | Exec, ...] = tuple(
+            Append(path, replace(mark, state=State.RELEASED).line()) for mark in stale
+        )
+        if self.tools.clean and ours and all(map(self._over, ours)):
+            calls = (Exec(("rm", "-f", path)),)
+        if calls:
+            self.tools.writer(host).run(Step("release marks", calls))
+
+    def _over(self, address: Address) -> bool:
+        ended = self.outcomes.get(address)
+        return address in self.released or (ended is not None and ended.status in (Status.DONE, Status.ALREADY))
+
+    @cached_property
+    def released(self) -> frozenset[Address]:
+        """What stays although we once changed it, and leftovers that somebody else removed or still uses."""
+        rows = (change for change in self.plan.changes if change.desired is None and not change.pending)
+        return frozenset({*self.plan.kept, *(change.address for change in rows)})
+
+
+@contextmanager
+def _interrupts(stop: threading.Event) -> Iterator[None]:
+    """The first Ctrl-C sets `stop`, wherever the driving thread is; the second one raises."""
+
+    def on_interrupt(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Beyond(Exception):
+    """A row that was to be known later turned out to be more than the plan said."""
+
+
+def _managed(change: Change) -> tuple[str, ...]:
+    if change.desired is None:
+        return ()
+    return tuple(sorted(name for name, value in change.desired if value is not None))

@@ -1,0 +1,137 @@
+"""Ask every host, all at once, and read the answers: what is really there."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vinfra.errors import TransportError
+from vinfra.model.address import Address
+from vinfra.model.answer import Answer, Unknown
+from vinfra.model.blueprint import Resource
+from vinfra.model.discovery import HostState, Marks, scopes
+from vinfra.model.kind import FactsReader, Kinds
+from vinfra.model.mark import Birth, parse
+from vinfra.model.outcome import Observer
+from vinfra.model.question import Question, Raw, ReadMarks
+from vinfra.model.transport import Reader
+
+# Kinds ask in layers (a pool, then its volumes); more rounds than this mean that two kinds keep each other asking.
+ROUNDS = 8
+
+Place = Callable[[tuple[Resource, ...], Mapping[str, Any]], tuple[tuple[Resource, ...], dict[Address, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is looked for. `owner` is the blueprint whose leftovers are looked at too, "" for none.
+
+    `spared` says of an address that it is no leftover: it is declared, or the user did not aim at it.
+    """
+
+    kinds: Kinds
+    facts: FactsReader
+    place: Place
+    owner: str = ""
+    spared: Callable[[Address], bool] = lambda _: False
+
+
+def discover(
+    wanted: Mapping[str, Sequence[Resource]],
+    search: Search,
+    reader: Callable[[str], Reader],
+    observer: Observer,
+    forks: int,
+) -> dict[str, HostState]:
+    """The state of each host, in the order given. A host that cannot be read has `error` set; it never raises."""
+    with ThreadPoolExecutor(max_workers=max(1, min(forks, len(wanted) or 1)), thread_name_prefix="discover") as pool:
+        try:
+            found = pool.map(lambda item: _host(item[0], tuple(item[1]), search, reader, observer), wanted.items())
+            return {state.host: state for state in found}
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _host(
+    host: str, wanted: tuple[Resource, ...], search: Search, reader: Callable[[str], Reader], observer: Observer
+) -> HostState:
+    started = time.monotonic()
+    observer.host_started(host, 0)
+    try:
+        state = _ask(host, wanted, search, reader(host), started)
+    except TransportError as error:
+        state = HostState(host, error=error.message + (f" ({error.hint})" if error.hint else ""))
+    observer.host_read(host, time.monotonic() - started, state.error)
+    return state
+
+
+def _ask(host: str, wanted: tuple[Resource, ...], search: Search, reader: Reader, started: float) -> HostState:
+    answers: dict[Question, Raw] = {}
+    resources, refused = tuple(map(_without_deferred, wanted)), dict[Address, str]()
+    facts: Mapping[str, Any] = {}
+    marks: Marks = {}
+    complaints: list[str] = []
+    asked: Iterable[Question] = (*search.facts.ask(), ReadMarks())
+    for round_number in range(ROUNDS):
+        views = scopes(host, resources, facts, marks, search.kinds)
+        asked = [
+            *asked,
+            *(question for name, view in views.items() for question in search.kinds[name].ask(view, answers)),
+        ]
+        new = [question for question in dict.fromkeys(asked) if question not in answers]
+        if not new:
+            break
+        answers |= reader.ask(new)
+        asked = ()
+        if round_number == 0:
+            facts = search.facts.read(answers)
+            marks, complaints = _marks(answers[ReadMarks()])
+            resources, refused = search.place(wanted, facts)
+            resources += _leftovers(host, search, marks)
+    else:
+        raise TransportError(f"{host}: still asking after {ROUNDS} rounds", "this is a bug in a kind")
+    return HostState(
+        host=host,
+        facts=facts,
+        marks=marks,
+        resources=resources,
+        answers=_read(scopes(host, resources, facts, marks, search.kinds), search.kinds, answers),
+        refused=refused,
+        complaints=tuple(complaints),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _read(views: Mapping[str, Any], kinds: Kinds, answers: Mapping[Question, Raw]) -> dict[Address, Answer]:
+    found: dict[Address, Answer] = {}
+    for name, view in views.items():
+        read = kinds[name].read(view, answers)
+        for resource in view.wanted:
+            found[resource.address] = read.get(resource.address.name, Unknown("the host gave no answer about it"))
+    return found
+
+
+def _without_deferred(resource: Resource) -> Resource:
+    """The first round asks by name alone: fields that wait for facts count as not managed."""
+    if resource.desired is None or not resource.desired.deferred:
+        return resource
+    return replace(resource, desired=resource.desired.model_copy(update=dict.fromkeys(resource.desired.deferred)))
+
+
+def _marks(raw: Raw) -> tuple[Marks, list[str]]:
+    """Marks that cannot be read are said, and then nothing counts as ours: nothing is pruned."""
+    if not raw.ok:
+        return {}, [f"vinfra's marks cannot be read, so nothing is pruned here: {raw.err.strip()}"]
+    return parse(raw.text)
+
+
+def _leftovers(host: str, search: Search, marks: Marks) -> tuple[Resource, ...]:
+    """What the owner made on this host and no longer wishes for. What it merely found there is never among them."""
+    made = [mark for mark in marks.values() if mark.blueprint == search.owner and mark.birth is Birth.CREATED]
+    return tuple(
+        Resource(address, desired=None, protect=mark.protect)
+        for mark, address in ((mark, Address(mark.kind, host, mark.name)) for mark in made)
+        if mark.kind in search.kinds and not search.spared(address)
+    )

@@ -1,0 +1,61 @@
+"""Turn differences into a plan: each row with the steps that close it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from vinfra.model.action import Action, Verdict
+from vinfra.model.address import Address
+from vinfra.model.blueprint import Resource
+from vinfra.model.change import Change, Delta
+from vinfra.model.discovery import HostState
+from vinfra.model.kind import Kinds
+from vinfra.model.mark import Birth
+from vinfra.model.plan import Plan
+
+
+def plan(
+    owner: str,
+    states: Mapping[str, HostState],
+    changes: Mapping[str, Sequence[Change]],
+    wanted: Mapping[str, Sequence[Resource]],
+    kinds: Kinds,
+) -> Plan:
+    """The plan over all hosts. Rows whose resource could not be placed are refused; a host not read is unknown."""
+    rows: list[Change] = []
+    for host, state in states.items():
+        rows += [with_steps(change, state, kinds) for change in changes[host]]
+        rows += [_unplaced(resource, state) for resource in wanted.get(host, ()) if resource.address in state.refused]
+    return Plan(
+        blueprint=owner,
+        hosts=tuple(states),
+        changes=tuple(rows),
+        unknown={host: state.error for host, state in states.items() if state.error},
+        warnings=tuple(f"{host}: {line}" for host, state in states.items() for line in state.complaints),
+        kept=tuple(address for state in states.values() for address in _kept(state, owner, wanted)),
+        facts={host: state.facts for host, state in states.items()},
+        seconds=max((state.seconds for state in states.values()), default=0.0),
+    )
+
+
+def with_steps(change: Change, state: HostState, kinds: Kinds) -> Change:
+    """The change with its steps. A row that is known only later gets them at apply, from what is there then."""
+    if change.delta.action in (Action.NOOP, Action.ADOPT) or change.delta.verdict is not Verdict.OK:
+        return change
+    kind = change.address.kind
+    return replace(change, steps=tuple(kinds[kind].steps(change, state.scopes(kinds)[kind])))
+
+
+def _unplaced(resource: Resource, state: HostState) -> Change:
+    reason = state.refused[resource.address]
+    delta = Delta(Action.NOOP, verdict=Verdict.REFUSED, reason=reason)
+    return Change(resource.address, delta, desired=resource.desired, actual=None, position=resource.position)
+
+
+def _kept(state: HostState, owner: str, wanted: Mapping[str, Sequence[Resource]]) -> list[Address]:
+    """What this blueprint once changed, no longer names, and may not delete because it was there before."""
+    declared = {(resource.address.kind, resource.address.name) for resource in wanted.get(state.host, ())}
+    return [
+        Address(mark.kind, state.host, mark.name)
+        for mark in state.marks.values()
+        if mark.blueprint == owner and mark.birth is Birth.FOUND and (mark.kind, mark.name) not in declared
+    ]
