@@ -36,6 +36,8 @@ docs: setup  ## write docs/reference/ from the kinds and commands
 	$(BIN)/vinfra explain --write docs/reference
 
 bench: setup  ## measure against the floor and against peers
+	@test -x .cache/bench/bin/ansible || { $(BIN)/python -m venv .cache/bench && \
+	  .cache/bench/bin/pip install --quiet --disable-pip-version-check ansible-core asyncssh; }
 	$(BIN)/python bench/run.py
 
 setup: $(VENV)/installed

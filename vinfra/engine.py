@@ -3,25 +3,24 @@
 load → validate → expand → discover → place → diff → plan → apply → report
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from vinfra.errors import InputError, RefusedError, Unreachable
+from vinfra.errors import InputError, RefusedError, Unreachable, UsageError
 from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.registry import kinds as known_kinds
-from vinfra.model.action import Impact, Verdict
 from vinfra.model.address import Address
-from vinfra.model.blueprint import Blueprint, Resource
+from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change
 from vinfra.model.discovery import HostState
 from vinfra.model.inventory import Inventory
 from vinfra.model.kind import Kinds
 from vinfra.model.outcome import Observer, Observers, Outcome
 from vinfra.model.plan import Plan
+from vinfra.model.request import Consent, Request, Wish
 from vinfra.model.source import Problem
 from vinfra.report import plan_file
 from vinfra.stages.apply import Tools
@@ -34,46 +33,12 @@ from vinfra.stages.place import place
 from vinfra.stages.plan import plan as make_plan
 from vinfra.stages.plan import with_steps
 from vinfra.stages.validate import validate as check
+from vinfra.text.inventory import read_inventory
+from vinfra.text.pattern import select
+from vinfra.text.yaml import parse
 from vinfra.transport.reach import Connections
 
-
 NOBODY = Observers()
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the user points at. `extra` are `-e NAME=VALUE` items, `limit` is a pattern of hosts, `targets` patterns
-    of addresses, or with `exact` the addresses themselves.
-    """
-
-    blueprint: Path
-    inventory: Path | None = None
-    var_files: tuple[Path, ...] = ()
-    extra: tuple[str, ...] = ()
-    limit: str = ""
-    targets: tuple[str, ...] = ()
-    forks: int = 50
-    prune: bool = True
-    exact: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Consent:
-    """How far apply may go. `show` gets the plan; then `confirm` is asked once, if there is a step to run."""
-
-    max_impact: Impact = Impact.RESTART
-    skip_refused: bool = False
-    show: Callable[[Plan], None] = field(default=lambda _: None)
-    confirm: Callable[[Plan], bool] = field(default=lambda _: True)
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """Everything known before the first connection: the blueprint, the inventory, and one resource per object."""
-
-    blueprint: Blueprint
-    inventory: Inventory
-    resources: tuple[Resource, ...]
 
 
 def validate(request: Request) -> Wish:
@@ -82,9 +47,9 @@ def validate(request: Request) -> Wish:
     loaded = load(request.blueprint, request.inventory, request.var_files, request.extra)
     blueprint, inventory, invalid = check(loaded, kinds)
     resources, wrong = expand(blueprint, inventory, kinds)
-    problems: set[Problem] = {*loaded.problems, *invalid, *wrong}
+    problems: list[Problem] = sorted({*loaded.problems, *invalid, *wrong}, key=lambda problem: problem.position)
     if problems:
-        raise InputError(sorted(problems, key=lambda problem: (problem.position, problem.path, problem.message)))
+        raise InputError(problems)
     return Wish(blueprint, inventory, resources)
 
 
@@ -111,11 +76,13 @@ def destroy(request: Request, consent: Consent, observer: Observer = NOBODY, run
         return look.run(look.plan(), consent, run)
 
 
-def facts(inventory: Inventory, hosts: tuple[str, ...], forks: int = 50) -> dict[str, HostState]:
-    """The hosts as they describe themselves; `error` in a state says why one could not be read."""
-    with Connections(inventory) as connections:
+def facts(inventory: Path | None, pattern: str, forks: int = 50, observer: Observer = NOBODY) -> dict[str, HostState]:
+    """The hosts of a pattern as they describe themselves; `error` in a state says why one could not be read."""
+    machines = _inventory(inventory)
+    with Connections(machines) as connections:
         search = Search({}, host_facts, lambda resources, _: (resources, {}))
-        return discover(dict.fromkeys(hosts, ()), search, connections.reader, Observers(), forks)
+        hosts = dict.fromkeys(_selected(machines, pattern), ())
+        return discover(hosts, search, connections.reader, observer, forks)
 
 
 def save(request: Request, plan: Plan, file: Path) -> None:
@@ -157,11 +124,12 @@ class _Look:
         owner = self.wish.blueprint.name
         changes = {host: diff(state, self.kinds, owner) for host, state in self.states.items()}
         made = make_plan(owner, self.states, changes, wanted, self.kinds)
-        return replace(made, digest=self.wish.blueprint.digest)
+        warnings = (*self.wish.blueprint.warnings, *made.warnings)
+        return replace(made, digest=self.wish.blueprint.digest, warnings=warnings)
 
     def run(self, plan: Plan, consent: Consent, run: str) -> Outcome:
         """Ask for consent, then apply."""
-        plan = _within(plan, consent.max_impact)
+        plan = plan.within(consent.max_impact)
         consent.show(plan)
         if plan.refused and not consent.skip_refused:
             rows = "\n  ".join(f"{row.address}: {row.delta.reason}" for row in plan.refused)
@@ -183,7 +151,7 @@ class _Look:
 
     def _wanted(self) -> dict[str, list[Resource]]:
         """The resources aimed at, by host, in inventory order; with `everywhere` every host in reach of --limit."""
-        limit = selected(self.wish.inventory, self.request.limit or "all")
+        limit = _selected(self.wish.inventory, self.request.limit or "all")
         aimed = {resource.address: resource for resource in self.wish.resources if self._aimed(resource.address)}
         for resource in reversed(self.wish.resources):
             if any(resource.address in other.needs for other in aimed.values()):
@@ -225,18 +193,25 @@ class _Look:
         return with_steps(next(rows, planned), state, self.kinds)
 
 
-def _within(plan: Plan, limit: Impact) -> Plan:
-    """The plan with every row refused that costs more than `limit`, or than the resource itself allows."""
-    rows = [
-        replace(
-            row,
-            delta=replace(row.delta, verdict=Verdict.REFUSED, reason=f"{row.delta.impact}: --max-impact is {limit}"),
-        )
-        if row.runnable and row.delta.impact > max(limit, row.allow)
-        else row
-        for row in plan.changes
-    ]
-    return replace(plan, changes=tuple(rows))
+def _inventory(file: Path | None) -> Inventory:
+    if file is None:
+        return read_inventory(None)[0]
+    try:
+        document = parse(file.read_bytes(), str(file))
+    except OSError as error:
+        raise UsageError(f"cannot read the inventory {file}: {error.strerror or error}") from None
+    inventory, problems = read_inventory(document)
+    if problems := [*document.problems, *problems]:
+        raise InputError(problems)
+    return inventory
+
+
+def _selected(inventory: Inventory, pattern: str) -> tuple[str, ...]:
+    """The hosts a pattern on the command line names. Raises UsageError for one that names none."""
+    selection = select(pattern, inventory)
+    if selection.complaint or not selection.hosts:
+        raise UsageError(f"hosts {pattern!r}: {selection.complaint or selection.warning or 'names no host'}")
+    return selection.hosts
 
 
 def _text(path: Path) -> str:

@@ -125,7 +125,7 @@ def test_the_claim_comes_before_the_act_and_the_confirmation_after() -> None:
 def test_what_was_there_before_is_marked_found_and_a_deletion_releases() -> None:
     host = Host()
     run([change("one", action=Action.UPDATE), change("two", action=Action.DELETE)], {"a": host})
-    assert [(mark.name, mark.state, mark.birth) for mark in host.marks if mark.name == "one"][0][2] is Birth.FOUND
+    assert {mark.birth for mark in host.marks if mark.name == "one"} == {Birth.FOUND}
     assert parse("\n".join(host.lines))[0].keys() == {("demo", "toy", "one")}
 
 

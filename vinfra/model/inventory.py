@@ -10,7 +10,9 @@ from vinfra.model.source import NOWHERE, Position
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One machine. `variables` are the group's and the host's own, already merged.
+    """One machine. An empty `user` and a `port` of 0 leave it to ssh_config, and then to root and 22.
+
+    `variables` are the group's and the host's own, already merged.
 
     `connection` is "local" only for the machine vinfra runs on. `address` is where SSH connects (default: the name).
     `jump` names other hosts of the inventory or `user@address:port`, in the order they are passed. `host_key` is
@@ -22,8 +24,8 @@ class Host:
     name: str
     connection: Literal["ssh", "local"] = "ssh"
     address: str = ""
-    port: int = 22
-    user: str = "root"
+    port: int = 0
+    user: str = ""
     key_file: str | None = None
     password: Secret | None = None
     jump: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """A plan: every host's rows, in the order they will run, and the hosts that could not be read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vinfra.errors import ExitCode
@@ -12,10 +12,11 @@ from vinfra.model.change import Change
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What apply would do. `unknown` says why a host could not be read; `warnings` are lines worth reading.
+    """What apply would do. `hosts` are all hosts in question, in inventory order; `facts` what each told of itself.
 
-    `hosts` are all hosts in question, in inventory order; `facts` what each told of itself; `seconds` how long reading
-    took; `digest` stands for all files the wish was read from; `kept` are objects that left the blueprint but were there before vinfra or are used by others, and stay.
+    `unknown` says why a host could not be read; `warnings` are lines worth reading; `kept` are objects that left the
+    blueprint but were there before vinfra or are used by others, and stay. `seconds` is how long reading took, `digest`
+    stands for all files the wish was read from.
     """
 
     blueprint: str
@@ -57,6 +58,18 @@ class Plan:
         if self.unknown or self.unread:
             codes.append(ExitCode.INCOMPLETE)
         return ExitCode.combined(codes)
+
+    def within(self, limit: Impact) -> "Plan":
+        """The plan with every row refused that costs more than `limit`, or than its resource itself allows."""
+        rows = [
+            replace(
+                row, delta=replace(row.delta, verdict=Verdict.REFUSED, reason=f"{row.delta.impact}: more than {limit}")
+            )
+            if row.runnable and row.delta.impact > max(limit, row.allow)
+            else row
+            for row in self.changes
+        ]
+        return replace(self, changes=tuple(rows))
 
     def counts(self) -> dict[str, int]:
         """How many rows of each sort, worded as the last line of a plan: creates, then the rest by impact."""

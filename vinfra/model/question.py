@@ -19,6 +19,7 @@ READ_ONLY: dict[str, tuple[tuple[str, ...], ...]] = {
     "dpkg-query": (("-W",),),
     "getent": ((),),
     "ip": (("-j", "addr", "show"), ("-j", "route", "show"), ("-j", "link", "show")),
+    "ls": (("-A", "-1"),),  # ls(1): no option of it writes
     "lsblk": (("-J",),),
     "nproc": ((),),
     "rpm": (("-q",),),

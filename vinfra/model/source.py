@@ -28,12 +28,19 @@ class Locator(Protocol):
         """Where a value begins, or with `key` where its key does; the nearest thing above it when it is not there."""
         ...
 
+    def spoilt(self, pointer: Sequence[str | int]) -> bool:
+        """Whether a value holds something that could not be read, and was told already."""
+        ...
+
 
 class Nowhere:
     """The locator of what stands in no file."""
 
-    def position(self, pointer: Sequence[str | int], *, key: bool = False) -> Position:  # noqa: ARG002
+    def position(self, pointer: Sequence[str | int], *, key: bool = False) -> Position:
         return NOWHERE
+
+    def spoilt(self, pointer: Sequence[str | int]) -> bool:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,9 +70,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """How a step ended: exit status of the call that ended it (0: all ran), and the last of both outputs."""
+    """How a step ended: exit status of the call that ended it (0: all ran), the last of both outputs, which call."""
 
     returncode: int
     out: str = ""
     err: str = ""
     seconds: float = 0.0
+    call: int = 0

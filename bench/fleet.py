@@ -1,0 +1,85 @@
+"""A hundred SSH hosts on one machine: one sshd in a namespace of its own, where every 127.0.0.0/8 address is it.
+
+`inside(main)` runs `main` in such a namespace; nothing of it is left when it ends.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from vinfra.lab.rootfs import ensure
+
+PORT = 2222
+SSHD = f"""
+Port {PORT}
+ListenAddress 0.0.0.0
+HostKey /fleet/host_key
+AuthorizedKeysFile /fleet/user_key.pub
+StrictModes no
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+UsePAM no
+UseDNS no
+MaxStartups 1000:30:2000
+MaxSessions 200
+PerSourceMaxStartups none
+LogLevel ERROR
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Where the fleet is: its hosts' addresses, and the files to log in with."""
+
+    folder: Path
+    addresses: tuple[str, ...]
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "user_key"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.folder / "known_hosts"
+
+
+def inside(main: Callable[[], None]) -> None:
+    """Call `main` in a network, mount and process namespace of its own (needs root)."""
+    if os.environ.get("FLEET_INSIDE"):
+        return main()
+    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv]
+    sys.exit(subprocess.run(command, env={**os.environ, "FLEET_INSIDE": "1"}, check=False).returncode)
+
+
+def start(size: int) -> tuple[Fleet, TemporaryDirectory[str]]:
+    """Start the sshd on a root filesystem of the lab's; the fleet lives as long as the namespace."""
+    tree = ensure("bookworm", print).tree
+    work = TemporaryDirectory(dir="/dev/shm")
+    folder = Path(work.name)
+    for name in ("upper", "work", "root"):
+        (folder / name).mkdir()
+    for key in ("host_key", "user_key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True)
+    addresses = tuple(f"127.1.{number // 250}.{number % 250 + 1}" for number in range(size))
+    public = " ".join((folder / "host_key.pub").read_text().split()[:2])
+    (folder / "known_hosts").write_text("".join(f"[{address}]:{PORT} {public}\n" for address in addresses))
+    (folder / "sshd_config").write_text(SSHD)
+    root = folder / "root"
+    layers = f"lowerdir={tree},upperdir={folder / 'upper'},workdir={folder / 'work'}"
+    for command in (
+        ["ip", "link", "set", "lo", "up"],
+        ["mount", "-t", "overlay", "overlay", "-o", layers, str(root)],
+        ["mkdir", "-p", f"{root}/fleet", f"{root}/run/sshd"],
+        ["mount", "--bind", str(folder), f"{root}/fleet"],
+        ["mount", "-t", "proc", "proc", f"{root}/proc"],
+        ["mount", "--rbind", "/dev", f"{root}/dev"],
+    ):
+        subprocess.run(command, check=True)
+    subprocess.Popen(["chroot", str(root), "/usr/sbin/sshd", "-D", "-e", "-f", "/fleet/sshd_config"])
+    time.sleep(0.5)
+    return Fleet(folder, addresses), work

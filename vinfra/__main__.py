@@ -1,0 +1,5 @@
+"""`python -m vinfra`."""
+
+from vinfra.cli.main import main
+
+main()

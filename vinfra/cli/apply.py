@@ -1,0 +1,67 @@
+"""`vinfra apply`."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vinfra.cli.commands import new_app
+from vinfra.cli.options import (
+    Cost,
+    Extra,
+    Forks,
+    Inventory,
+    Json,
+    Limit,
+    MaxImpact,
+    NoPrune,
+    SkipRefused,
+    Targets,
+    VarFiles,
+    Yes,
+    request,
+)
+from vinfra.errors import UsageError
+
+app = new_app()
+
+
+@app.command()
+def apply(
+    file: Annotated[Path, typer.Argument(help="The blueprint, or a plan saved by plan --out.")],
+    inventory: Inventory = None,
+    extra: Extra = None,
+    var_files: VarFiles = None,
+    limit: Limit = "",
+    target: Targets = None,
+    forks: Forks = 50,
+    no_prune: NoPrune = False,
+    max_impact: MaxImpact = Cost.RESTART,
+    skip_refused: SkipRefused = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> int:
+    """Make it so. Shows the plan and asks first; a saved plan is refused when reality has moved since."""
+    from vinfra.cli.running import carry_out, must_be_agreed
+
+    must_be_agreed("apply", yes, json)
+    from vinfra import engine
+    from vinfra.cli.output import Output
+
+    if is_plan(file):
+        if inventory or extra or var_files or limit or target or no_prune:
+            raise UsageError(f"{file} is a saved plan: it already says on what it acts", "leave these options out")
+        act = partial(engine.apply_saved, file)
+    else:
+        act = partial(engine.apply, request(file, inventory, extra, var_files, limit, target, forks, no_prune))
+    return carry_out(act, "apply", file, Output(json), yes, max_impact, skip_refused)
+
+
+def is_plan(file: Path) -> bool:
+    """Whether a file is a saved plan: blueprints are YAML that nobody begins with a brace."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(512).lstrip().startswith(b"{")
+    except OSError:
+        return file.suffix == ".json"

@@ -1,0 +1,65 @@
+"""`vinfra lab up|down|status`: throw-away hosts on this machine to try blueprints on."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vinfra.errors import ExitCode
+
+if TYPE_CHECKING:
+    from vinfra.lab import Lab
+
+app = typer.Typer(help="Throw-away hosts on this machine, reached over SSH.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Option(help="Which lab; several can run side by side.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def up(
+    name: Name = "lab",
+    hosts: Annotated[int, typer.Option(help="How many hosts.")] = 2,
+    suite: Annotated[str, typer.Option(help="Their Debian release.")] = "bookworm",
+    as_json: AsJson = False,
+) -> None:
+    """Bring a lab up and print how to reach it; does nothing if it runs."""
+    from vinfra import lab
+
+    running = lab.up(name, hosts, progress=lambda line: typer.echo(line, err=True), suite=suite)
+    _show(running, as_json=as_json)
+
+
+@app.command()
+def down(name: Name = "lab") -> None:
+    """Take a lab down: nothing of it is left."""
+    from vinfra import lab
+
+    typer.echo(f"{name} is down" if lab.down(name) else f"{name} was not up")
+
+
+@app.command()
+def status(name: Name = "lab", as_json: AsJson = False) -> None:
+    """Say whether a lab runs and how to reach its hosts; exits 1 if it does not."""
+    from vinfra import lab
+
+    running = lab.status(name)
+    if running is None:
+        typer.echo(json.dumps(None) if as_json else f"{name} is not up; bring it up with: vinfra lab up --name {name}")
+        raise typer.Exit(ExitCode.FAILED)
+    _show(running, as_json=as_json)
+
+
+def _show(running: "Lab", *, as_json: bool) -> None:
+    if as_json:
+        typer.echo((running.home / "state.json").read_text(), nl=False)
+        return
+    for host in running.hosts.values():
+        typer.echo(f"{host.name}  127.0.0.1:{host.port}  {'up' if host.pid else 'off'}")
+    first = next(iter(running.hosts.values()))
+    options = f"-F none -i {running.key_file} -o UserKnownHostsFile={running.known_hosts}"
+    typer.echo(f"inventory  {running.inventory}")
+    typer.echo(f"log in     ssh {options} -p {first.port} root@127.0.0.1")
+    typer.echo(f"accounts   root by key; ops by key or password {running.password} (sudo asks for it)")
+    typer.echo("packages   apt-get install works; the hosts have no other way out")
+    typer.echo(f"take down  vinfra lab down{'' if running.name == 'lab' else f' --name {running.name}'}")

@@ -1,0 +1,56 @@
+"""`vinfra`: the command line, and the one place that turns errors into exit codes."""
+
+import sys
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+from typer.main import get_command
+
+from vinfra import __version__
+from vinfra.cli import trouble
+from vinfra.cli.commands import Commands
+from vinfra.errors import VinfraError
+
+app = typer.Typer(
+    cls=Commands,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> int:
+    """Describe machines in a blueprint, look at what is there, and make it so."""
+    if version:
+        typer.echo(f"vinfra {__version__}")
+        raise typer.Exit(0)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(1)
+    return 0
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line; returns its exit code."""
+    try:
+        return int(get_command(app)(args=arguments, prog_name="vinfra", standalone_mode=False) or 0)
+    except VinfraError as error:
+        return trouble.tell(error, arguments)
+    except TyperException as error:
+        return trouble.tell(trouble.usage(error), arguments)
+    except BrokenPipeError:
+        return trouble.broken_pipe()
+    except Exception as error:
+        return trouble.bug(error, arguments)
+
+
+def main() -> None:
+    """The program's entry point."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # no character of a name may end the program
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,60 @@
+"""`vinfra plan`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vinfra.cli.commands import new_app
+from vinfra.cli.options import (
+    Blueprint,
+    Extra,
+    Forks,
+    Full,
+    Inventory,
+    Json,
+    Limit,
+    NoPrune,
+    Targets,
+    VarFiles,
+    request,
+)
+
+app = new_app()
+
+
+@app.command()
+def plan(
+    blueprint: Blueprint,
+    inventory: Inventory = None,
+    extra: Extra = None,
+    var_files: VarFiles = None,
+    limit: Limit = "",
+    target: Targets = None,
+    forks: Forks = 50,
+    no_prune: NoPrune = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Save the plan; `vinfra apply FILE` then runs exactly this."),
+    ] = None,
+    full: Full = False,
+    json: Json = False,
+) -> int:
+    """Show what apply would do. Touches nothing; exit code 2 when there is something to do."""
+    from vinfra import engine
+    from vinfra.cli.output import Output
+    from vinfra.report.as_json import plan_document
+    from vinfra.report.progress import Progress
+    from vinfra.report.terminal import plan_lines
+
+    asked = request(blueprint, inventory, extra, var_files, limit, target, forks, no_prune)
+    output = Output(json)
+    with Progress(output.progress_console) as progress:
+        found = engine.plan(asked, progress)
+    if out is not None:
+        engine.save(asked, found, out)
+    output.lines(plan_lines(found, output.width, full))
+    if out is not None and found.runnable:
+        output.text(f"Saved. To run exactly this: vinfra apply {out}")
+    output.document(plan_document(found))
+    return int(found.exit_code)

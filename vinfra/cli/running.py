@@ -1,0 +1,77 @@
+"""What apply and destroy have in common: consent, journal, progress, and the words at the end."""
+
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vinfra.cli.options import Cost
+from vinfra.cli.output import Output
+from vinfra.errors import UsageError
+
+if TYPE_CHECKING:
+    from vinfra.model.outcome import Observer, Outcome
+    from vinfra.model.plan import Plan
+    from vinfra.model.request import Consent
+
+    Act = Callable[[Consent, Observer, str], Outcome]
+
+
+def must_be_agreed(command: str, yes: bool, json: bool) -> None:
+    """Refuse at once where nobody could answer the question to come."""
+    if not yes and (json or not (sys.stdin.isatty() and sys.stdout.isatty())):
+        raise UsageError(
+            f"{command} asks before it acts, and here is nobody to answer",
+            "say --yes, or look first: vinfra plan",
+        )
+
+
+def carry_out(act: "Act", command: str, file: Path, output: Output, yes: bool, cost: Cost, skip_refused: bool) -> int:
+    """Run `act` under watch and tell how it ended; returns the exit code."""
+    from vinfra.model.action import Impact
+    from vinfra.model.outcome import Observers
+    from vinfra.model.request import Consent
+    from vinfra.report.as_json import outcome_document
+    from vinfra.report.ending import ending_lines
+    from vinfra.report.failures import Failures
+    from vinfra.report.journal import Journal, state_directory
+    from vinfra.report.progress import Progress
+    from vinfra.report.terminal import plan_lines
+
+    failures = Failures()
+    began = time.monotonic()
+    with Journal(state_directory(), [command, *sys.argv[2:]], file) as journal:
+        with Progress(output.progress_console) as progress:
+
+            def show(plan: "Plan") -> None:
+                progress.expect(plan)
+                output.lines(plan_lines(plan, output.width))
+
+            consent = Consent(
+                max_impact=Impact[cost.name],
+                skip_refused=skip_refused,
+                show=show,
+                confirm=lambda plan: yes or _agreed(command, plan),
+            )
+            outcome = act(consent, Observers(failures, journal, progress), journal.id)
+        journal.exit_code = outcome.exit_code
+        seconds = time.monotonic() - began
+        if outcome.changes or outcome.exit_code:
+            again = f"vinfra {shlex.join([command, *sys.argv[2:]])}"
+            output.lines(ending_lines(outcome, failures, again, seconds))
+        output.document(outcome_document(outcome, command, failures, seconds))
+    if journal.trouble:
+        output.warn(journal.trouble)
+    return int(outcome.exit_code)
+
+
+def _agreed(command: str, plan: "Plan") -> bool:
+    from vinfra.report.visible import several
+
+    what = several(len(plan.runnable), "change")
+    sys.stdout.write(f"\n{'Destroy' if command == 'destroy' else 'Apply'}: {what}. Go on? [y/N] ")
+    sys.stdout.flush()
+    answer = sys.stdin.readline()
+    return answer.strip().lower() in ("y", "yes")

@@ -1,0 +1,82 @@
+"""What most kinds share: comparing field by field, and the parts of the contract that need nothing special."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from vinfra.model.action import Action, Impact, Verdict
+from vinfra.model.change import Delta, FieldChange
+from vinfra.model.spec import Spec, declared
+
+SAME = Delta(Action.NOOP)
+
+
+def compare(actual: Spec | None, desired: Spec, skip: Iterable[str] = ()) -> tuple[FieldChange, ...]:
+    """The declared fields that differ; with no `actual`, all that are declared.
+
+    A field that is None in `desired` is not managed, one that is not `compared` is no property of the object. Of an
+    `additive` list only the items that are missing count, and they alone are the change's `after`. Of a secret field it
+    is said that it differs, and nothing else.
+    """
+    spec, left_out = type(desired), frozenset(skip)
+    found = []
+    for name, wish in desired:
+        if wish is None or name in left_out or not declared(spec, name, "compared"):
+            continue
+        before, after = getattr(actual, name, None), wish
+        if declared(spec, name, "additive"):
+            after = _missing(before, wish)
+            if not after:
+                continue
+            before = None
+        if before != after:
+            impact, secret = declared(spec, name, "impact"), bool(declared(spec, name, "secret"))
+            if secret:
+                before = after = None
+            found.append(FieldChange(name, before, after, impact, secret))
+    return tuple(found)
+
+
+def _missing(before: Any, wish: Iterable[Any]) -> tuple[Any, ...]:
+    there = frozenset(before or ())
+    return tuple(item for item in dict.fromkeys(wish) if item not in there)
+
+
+def created(fields: Iterable[FieldChange], reason: str = "", impact: Impact = Impact.NONE) -> Delta:
+    """The delta of an object that is to come; that costs nobody anything unless `impact` says so."""
+    return Delta(Action.CREATE, tuple(fields), impact, reason=reason)
+
+
+def updated(fields: Iterable[FieldChange], reason: str = "") -> Delta:
+    """The delta of an object that is there: none without fields, else as costly as the costliest of them."""
+    changes = tuple(fields)
+    if not changes:
+        return SAME
+    return Delta(Action.UPDATE, changes, max(change.impact for change in changes), reason=reason)
+
+
+def deleted(impact: Impact = Impact.LIVE, reason: str = "") -> Delta:
+    """The delta of an object that is to go."""
+    return Delta(Action.DELETE, impact=impact, reason=reason)
+
+
+def refused(action: Action, reason: str, fields: Iterable[FieldChange] = ()) -> Delta:
+    """What would have to be done, and why it will not be."""
+    return Delta(action, tuple(fields), verdict=Verdict.REFUSED, reason=reason)
+
+
+def later(action: Action, reason: str, fields: Iterable[FieldChange] = ()) -> Delta:
+    """What cannot be known before a change of this plan has run; `fields` are the most that will be done."""
+    changes = tuple(fields)
+    heaviest = max((change.impact for change in changes), default=Impact.NONE)
+    impact = Impact.NONE if action is Action.CREATE and heaviest <= Impact.LIVE else heaviest
+    return Delta(action, changes, impact, Verdict.LATER, reason)
+
+
+def no_check(_name: str, _desired: Spec | None) -> str:
+    """Any name and any combination of fields will do."""
+    return ""
+
+
+def no_references(_name: str, _desired: Spec | None) -> tuple[frozenset[str], frozenset[str]]:
+    """Needs nothing else of this host."""
+    return frozenset(), frozenset()

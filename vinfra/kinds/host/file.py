@@ -1,0 +1,234 @@
+"""Text and binary files, given in the blueprint, as a file beside it, or as a template."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from posixpath import dirname as above
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+from vinfra.kinds.compare import created, deleted, later, refused, updated
+from vinfra.kinds.host import ownership, paths
+from vinfra.model import spec as shape
+from vinfra.model.action import Action, Verdict
+from vinfra.model.answer import Absent, Answer, Present, Unknown
+from vinfra.model.blueprint import Resource
+from vinfra.model.change import Change, Delta, FieldChange
+from vinfra.model.kind import Answers, Scope
+from vinfra.model.question import Exec as Ask
+from vinfra.model.question import Question, ReadFile
+from vinfra.model.secret import Secret
+from vinfra.model.spec import field
+from vinfra.model.step import Exec, Step, Write
+from vinfra.model.values import Flag, Mode, Text
+
+NAME = "host.file"
+SECTION = "files"
+SHORTHAND = "content"
+ORDER = 40
+SHARED = False
+
+LIMIT = ReadFile("/").limit
+
+
+def _content(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict | list) or value is None:
+        raise ValueError("write text, or {secret: …}")
+    return value if isinstance(value, str | Secret) else str(value)
+
+
+Content = Annotated[Any, BeforeValidator(_content), WithJsonSchema({"type": ["string", "number", "boolean", "object"]})]
+
+
+class Spec(shape.Spec):
+    """A file. Give exactly one of content, source and template; none of them manages mode and owner alone."""
+
+    content: Content = field(
+        "The file's whole text, byte for byte, or a secret.", examples=("Welcome\n", {"secret": "env:TLS_KEY"})
+    )
+    source: Text | None = field(
+        "A file beside the blueprint that is copied byte for byte.",
+        compared=False,
+        path=True,
+        fills="content",
+        examples=("files/motd",),
+    )
+    template: Text | None = field(
+        "A Jinja2 file beside the blueprint, rendered with the variables and with `facts`.",
+        compared=False,
+        path=True,
+        fills="content",
+        rendered=True,
+        examples=("templates/nginx.conf.j2",),
+    )
+    mode: Mode | None = field("Permissions in octal; a new file gets 0644 when not given.", examples=("0640",))
+    owner: Text | None = field("The user who owns it, by name or number; a new file is root's.", examples=("www-data",))
+    group: Text | None = field("The group that owns it, by name or number; a new file is root's.", examples=("adm",))
+    secret: Flag = field("Never show what is in it; implied by a secret content.", default=False, compared=False)
+
+
+def check(name: str, desired: shape.Spec | None) -> str:
+    """The name is an absolute path; at most one origin of the content."""
+    wrong = paths.name_problem(name)
+    if wrong or not isinstance(desired, Spec):
+        return wrong
+    given = [key for key in ("content", "source", "template") if getattr(desired, key) is not None]
+    if len(given) > 1:
+        return f"{' and '.join(given)} exclude each other; keep one of content, source and template"
+    if not given and desired.mode is desired.owner is desired.group is None:
+        return "give one of content, source and template (or mode, owner or group for a file that is there)"
+    return ""
+
+
+def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
+    """The directories above and the owner come first."""
+    owners = {f"user:{desired.owner}"} if isinstance(desired, Spec) and desired.owner else set()
+    return frozenset(), frozenset({f"directory:{path}" for path in paths.parents(name)} | owners)
+
+
+def ask(scope: Scope, answers: Answers) -> Iterable[Question]:
+    """What stands at each path and above it, the contents, and checksums of what is too large to read."""
+    names = [resource.address.name for resource in scope.wanted]
+    yield from paths.ask(_watched(scope))
+    yield from paths.ask(names, follow=False)
+    for resource in scope.wanted:
+        if isinstance(resource.desired, Spec):
+            yield ReadFile(resource.address.name)
+    if large := _large(scope, answers):
+        yield Ask(("sha256sum", "--", *large))
+
+
+def _watched(scope: Scope) -> list[str]:
+    return [path for item in scope.wanted for path in (item.address.name, above(item.address.name))]
+
+
+def _large(scope: Scope, answers: Answers) -> list[str]:
+    found = paths.read(_watched(scope), answers)
+    names = sorted(item.address.name for item in scope.wanted if item.desired is not None)
+    return [
+        name
+        for name in names
+        if isinstance(there := found[name], paths.Found) and there.sort == "file" and there.size > LIMIT
+    ]
+
+
+def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
+    """Each file as it is, links followed."""
+    names = [resource.address.name for resource in scope.wanted]
+    targets, links = paths.read(_watched(scope), answers), paths.read(names, answers, follow=False)
+    sums = _sums(_large(scope, answers), answers)
+    return {item.address.name: _one(item, targets, links, sums, answers) for item in scope.wanted}
+
+
+def _sums(large: list[str], answers: Answers) -> dict[str, str]:
+    raw = answers.get(Ask(("sha256sum", "--", *large))) if large else None
+    lines = raw.text.splitlines() if raw else []
+    return {line[66:]: line[:64] for line in lines if len(line) > 66 and not line.startswith("\\")}
+
+
+def _one(
+    item: Resource,
+    targets: Mapping[str, paths.Found | paths.Nothing | Unknown],
+    links: Mapping[str, paths.Found | paths.Nothing | Unknown],
+    sums: Mapping[str, str],
+    answers: Answers,
+) -> Answer:
+    name = item.address.name
+    there, link = targets[name], links[name]
+    notes: dict[str, Any] = paths.parent_note(name, dict(targets))
+    if isinstance(link, paths.Found) and link.sort == "link":
+        notes["link"] = True
+    if isinstance(there, Unknown):
+        return there
+    if isinstance(there, paths.Nothing):
+        return Absent(notes)
+    notes |= {"sort": there.sort, "uid": there.uid, "gid": there.gid, "size": there.size}
+    content: str | None = None
+    if there.sort == "file" and item.desired is not None:
+        if there.size > LIMIT:
+            if name not in sums:
+                return Unknown(f"sha256sum could not read {name}")
+            notes["sha256"] = sums[name]
+        else:
+            raw = answers.get(ReadFile(name))
+            if raw is None or not raw.ok:
+                said = raw.err.strip() if raw else "not asked"
+                return Unknown(f"cannot read {name}: {said or 'no reason given'}")
+            content = raw.text
+    return Present(Spec.model_construct(content=content, mode=there.mode, owner=there.owner, group=there.group), notes)
+
+
+def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
+    """Content, mode and owner; what is no file is never replaced by one."""
+    name, desired = resource.address.name, resource.desired
+    notes = dict(answer.notes) if isinstance(answer, Present | Absent) else {}
+    if not isinstance(desired, Spec):
+        return _gone(answer, notes)
+    if isinstance(desired.content, Secret):
+        return Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason=f"{desired.content} was not resolved")
+    if not isinstance(answer, Present):
+        return _new(name, desired, notes, scope)
+    if notes.get("sort") != "file":
+        return refused(Action.REPLACE, f"there is a {notes.get('sort')} at this path; remove it first")
+    return updated(_fields(desired, answer, notes), "through the link at this path" if notes.get("link") else "")
+
+
+def _gone(answer: Answer, notes: dict[str, Any]) -> Delta:
+    if not isinstance(answer, Present):
+        return deleted(reason="a link to nothing") if notes.get("link") else Delta(Action.NOOP)
+    if notes.get("link"):
+        return deleted(reason="the link alone; what it points to stays")
+    if notes.get("sort") == "directory":
+        return refused(Action.DELETE, "it is a directory, not a file")
+    return deleted()
+
+
+def _new(name: str, desired: Spec, notes: dict[str, Any], scope: Scope) -> Delta:
+    shown = None if desired.secret else desired.content
+    content = [FieldChange("content", None, shown, secret=desired.secret)] if desired.content is not None else []
+    changes = (*content, *ownership.fresh(desired, "0644"))
+    waits, reason = paths.unmade_parent(name, notes, scope)
+    if waits:
+        return later(Action.CREATE, reason, changes)
+    if desired.content is None:
+        bringers = sorted(ref for ref in scope.changing if ref.startswith(("package:", "operation:")))
+        if bringers:
+            return later(Action.CREATE, f"not there yet; {bringers[0]} may bring it", changes)
+        return refused(Action.CREATE, "it does not exist and no content is given")
+    return refused(Action.CREATE, reason, changes) if reason else created(changes)
+
+
+def _fields(desired: Spec, answer: Present, notes: dict[str, Any]) -> Iterable[FieldChange]:
+    actual = answer.actual
+    assert isinstance(actual, Spec)
+    if desired.content is not None and not _same(desired.content, actual, notes):
+        before = actual.content if actual.content is not None else f"{notes['size']} bytes, sha256 {notes['sha256']}"
+        if desired.secret:
+            yield FieldChange("content", None, None, secret=True)
+        else:
+            yield FieldChange("content", before, desired.content)
+    yield from ownership.differences(actual, desired, notes)
+
+
+def _same(wish: str, actual: Spec, notes: dict[str, Any]) -> bool:
+    if "sha256" in notes:
+        return bool(sha256(_bytes(wish)).hexdigest() == notes["sha256"])
+    return bool(wish == actual.content)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def steps(change: Change, _scope: Scope) -> Sequence[Step]:
+    """One atomic write for new content; chmod and chown where only those differ."""
+    name, desired = change.address.name, change.desired
+    if not isinstance(desired, Spec):
+        return [Step(f"remove {name}", (Exec(("rm", "-f", "--", name)),))]
+    changed = {item.path for item in change.delta.fields}
+    if "content" in changed:
+        write = Write(name, _bytes(desired.content), desired.mode, desired.owner, desired.group)
+        return [Step(f"write {name}", (write,), change.delta.impact, secret=desired.secret)]
+    return [ownership.step(name, desired, changed)]

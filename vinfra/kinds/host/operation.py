@@ -1,0 +1,222 @@
+"""Any operation of pyinfra, for what no kind covers: planned from its facts, run as its own commands.
+
+It keeps fewer promises than a kind: it leaves no object that could be pruned, and only its commands say what it does.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema, model_validator
+
+from vinfra.kinds.compare import SAME, later, refused
+from vinfra.kinds.host import installed, paths, pyinfra_operation, units
+from vinfra.kinds.host.pyinfra_operation import Planned
+from vinfra.model import spec as shape
+from vinfra.model.action import Action, Impact
+from vinfra.model.answer import Absent, Answer, Present, Unknown
+from vinfra.model.blueprint import Resource
+from vinfra.model.change import Change, Delta, FieldChange
+from vinfra.model.kind import Answers, Scope
+from vinfra.model.question import Question, ReadFile
+from vinfra.model.spec import field
+from vinfra.model.step import Step
+from vinfra.model.values import Plain, Text
+
+NAME = "host.operation"
+SECTION = "operations"
+SHORTHAND = ""
+ORDER = 60
+SHARED = False
+
+LARGEST = 1 << 20
+LONGEST = 80
+CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
+
+
+def _python(value: Any) -> Any:
+    """Unquoted scalars as YAML means them, for no field says what an argument is; `0644` has no such meaning."""
+    if isinstance(value, dict):
+        return {str(key): _python(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_python(item) for item in value]
+    if not isinstance(value, Plain):
+        return value
+    if value in CONSTANTS:
+        return CONSTANTS[value]
+    if re.fullmatch(r"-?(0|[1-9][0-9]*)", value):
+        return int(value)
+    return float(value) if re.fullmatch(r"-?[0-9]+\.[0-9]+", value) and not value.endswith("0") else str(value)
+
+
+Arguments = Annotated[dict[str, Any], BeforeValidator(_python), WithJsonSchema({"type": "object"})]
+
+
+class Contains(BaseModel):
+    """A file and a text that is somewhere in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Text
+    text: Text
+
+
+class Condition(BaseModel):
+    """Exactly one of: a path that exists, a file that contains a text, an installed package, a unit that runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exists: Text | None = None
+    contains: Contains | None = None
+    package: Text | None = None
+    service: Text | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Condition":
+        if sum(value is not None for _, value in self) != 1:
+            raise ValueError("write exactly one of exists, contains, package and service")
+        return self
+
+
+class Spec(shape.Spec):
+    """One operation of pyinfra, by its name and arguments."""
+
+    operation: Text = field("module.function of pyinfra.operations.", default=..., examples=("files.line",))
+    arguments: Arguments | None = field(
+        "Its arguments, as pyinfra documents them; its global ones (`_sudo` and the like) are not for blueprints.",
+        compared=False,
+        examples=({"path": "/etc/fstab", "line": "tmpfs /tmp tmpfs"},),
+    )
+    unless: tuple[Condition, ...] | None = field(
+        "Nothing is done when one of these holds. Operations that are not idempotent need it.",
+        compared=False,
+        examples=([{"exists": "/opt/app/.installed"}],),
+    )
+    after: tuple[Text, ...] | None = field(
+        "What must be done before it on this host.", compared=False, examples=(["package:git"],)
+    )
+    impact: Literal["none", "live", "restart", "replace", "data-loss"] = field(
+        "What running it costs; only you know.", default="live", compared=False
+    )
+
+
+def check(name: str, desired: shape.Spec | None) -> str:
+    """The name is a label; the operation exists, takes these arguments, and can be planned."""
+    if not re.fullmatch(r"[^\x00-\x1f/:]{1,100}", name):
+        return "write a label without slashes and colons"
+    if not isinstance(desired, Spec) or {"operation", "arguments"} & desired.deferred:
+        return ""
+    return pyinfra_operation.problem(desired.operation, desired.arguments or {}, bool(desired.unless))
+
+
+def references(_name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
+    """What it names in `after` must be declared."""
+    return frozenset(getattr(desired, "after", None) or ()), frozenset()
+
+
+def ask(scope: Scope, answers: Answers) -> Iterable[Question]:
+    """What the conditions look at, and the facts that each operation turns out to need."""
+    for _, desired in _wanted(scope):
+        for condition in desired.unless or ():
+            yield from _asked(condition)
+        if not isinstance(_holds(desired, answers, scope), str):
+            yield from pyinfra_operation.plan(desired.operation, desired.arguments or {}, answers).needs
+
+
+def _wanted(scope: Scope) -> list[tuple[str, Spec]]:
+    return [(item.address.name, item.desired) for item in scope.wanted if isinstance(item.desired, Spec)]
+
+
+def _asked(condition: Condition) -> Iterable[Question]:
+    if condition.exists is not None:
+        return paths.ask([condition.exists])
+    if condition.contains is not None:
+        return [ReadFile(condition.contains.path, LARGEST)]
+    if condition.package is not None:
+        return installed.ask([condition.package])
+    return units.ask([condition.service or ""])
+
+
+def _holds(desired: Spec, answers: Answers, scope: Scope) -> str | Unknown | None:
+    """The condition that holds, in words; None when none does."""
+    for condition in desired.unless or ():
+        held = _held(condition, answers, scope)
+        if held is not None:
+            return held
+    return None
+
+
+def _held(condition: Condition, answers: Answers, scope: Scope) -> str | Unknown | None:
+    if (path := condition.exists) is not None:
+        found = paths.read([path], answers)[path]
+        return found if isinstance(found, Unknown) else f"{path} exists" if isinstance(found, paths.Found) else None
+    if condition.contains is not None:
+        raw = answers.get(ReadFile(condition.contains.path, LARGEST))
+        if raw is None or raw.returncode not in (0, 2):
+            return Unknown(f"cannot read {condition.contains.path}: {raw.err.strip() if raw else 'not asked yet'}")
+        return f"{condition.contains.path} contains it" if raw.ok and condition.contains.text in raw.text else None
+    if (name := condition.package) is not None:
+        package = installed.read([name], answers, scope.facts)[name]
+        return package if isinstance(package, Unknown) else f"{name} is installed" if package else None
+    unit = units.read([condition.service or ""], answers)[units.full(condition.service or "")]
+    return unit if isinstance(unit, Unknown) else f"{condition.service} runs" if unit.active == "active" else None
+
+
+def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
+    """Present when there is nothing to do, absent with the commands among the notes when there is."""
+    found: dict[str, Answer] = {item.address.name: Absent() for item in scope.wanted}
+    return found | {name: _one(desired, answers, scope) for name, desired in _wanted(scope)}
+
+
+def _one(desired: Spec, answers: Answers, scope: Scope) -> Answer:
+    held = _holds(desired, answers, scope)
+    if isinstance(held, Unknown):
+        return held
+    actual = Spec.model_construct(operation=desired.operation)
+    if held is not None:
+        return Present(actual, {"held": held})
+    planned = pyinfra_operation.plan(desired.operation, desired.arguments or {}, answers)
+    if planned.needs:
+        return Unknown(f"{planned.needs[0].name} was not answered")
+    if planned.failed:
+        return Unknown(planned.failed)
+    return Absent({"planned": planned}) if planned.calls or planned.problem else Present(actual)
+
+
+def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
+    """Its commands are the difference. An operation has no inverse: one that left the blueprint undoes nothing."""
+    desired = resource.desired
+    if not isinstance(desired, Spec):
+        return SAME
+    moving = sorted(scope.changing.intersection(desired.after or ()))
+    if not isinstance(answer, Absent):
+        if moving and "held" not in answer_notes(answer):
+            bound = FieldChange("commands", None, "not known yet", _impact(desired))
+            return later(Action.UPDATE, f"{moving[0]} changes first", [bound])
+        return SAME
+    planned: Planned = answer.notes["planned"]
+    field_change = FieldChange("commands", None, planned.shown, _impact(desired))
+    if moving:
+        return later(Action.UPDATE, f"{moving[0]} changes first", [field_change])
+    if planned.problem:
+        return refused(Action.UPDATE, planned.problem)
+    return Delta(Action.UPDATE, (field_change,), _impact(desired))
+
+
+def answer_notes(answer: Answer) -> Mapping[str, Any]:
+    """The notes of an answer that may have none."""
+    return answer.notes if isinstance(answer, Present | Absent) else {}
+
+
+def _impact(desired: Spec) -> Impact:
+    return Impact[desired.impact.upper().replace("-", "_")]
+
+
+def steps(change: Change, _scope: Scope) -> Sequence[Step]:
+    """pyinfra's commands in one round trip, as it yielded them."""
+    desired, planned = change.desired, change.notes["planned"]
+    assert isinstance(desired, Spec)
+    first, more = planned.shown[0].partition("\n")[0], len(planned.shown) - 1
+    first = first if len(first) <= LONGEST else f"{first[:LONGEST]}…"
+    said = f"{desired.operation}: {first}" + (f" and {more} more" if more else "")
+    return [Step(said, planned.calls, change.delta.impact, secret=True)]

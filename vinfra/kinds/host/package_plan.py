@@ -1,0 +1,108 @@
+"""Which packages a resource stands for, and what apt would do about those that are not as wished."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from vinfra.kinds.host import apt, roles
+from vinfra.kinds.host.installed import Installed
+from vinfra.model.answer import Unknown
+from vinfra.model.blueprint import Resource
+from vinfra.model.kind import Answers, Scope
+from vinfra.model.question import Exec
+from vinfra.model.spec import Spec
+
+Known = Mapping[str, Installed | Unknown | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """What apt would do for some packages, or the question that must be asked to know."""
+
+    names: frozenset[str]
+    verb: str
+    result: Exec | apt.Simulated
+
+
+def of(resource: Resource, scope: Scope) -> tuple[str, ...]:
+    """The packages that a resource stands for on this host.
+
+    What a role that left the blueprint stood for is known only when it was named like the role.
+    """
+    name, role = resource.address.name, getattr(resource.desired, "role", None)
+    if resource.desired is None and any("role" in mark.fields for mark in scope.marks.get(name, ())):
+        role = name
+    return roles.packages(role, family(scope)) if role else (name,)
+
+
+def candidates(resource: Resource) -> tuple[str, ...]:
+    """Every package a resource may stand for, on whatever distribution."""
+    name, desired = resource.address.name, resource.desired
+    role = getattr(desired, "role", None)
+    if desired is None:
+        return (name, *roles.everywhere(name))
+    return roles.everywhere(role) if role else (name,)
+
+
+def going(scope: Scope) -> set[str]:
+    """The packages that are to be absent and that nothing else of the blueprint wants."""
+    wanted = {name for item in scope.wanted if item.desired is not None for name in of(item, scope)}
+    return {name for item in scope.wanted if item.desired is None for name in of(item, scope)} - wanted
+
+
+def family(scope: Scope) -> str | None:
+    """The family of the host's distribution."""
+    found = (scope.facts.get("os") or {}).get("family")
+    return str(found) if found else None
+
+
+def by_apt(scope: Scope) -> bool:
+    """Whether apt manages this host's packages."""
+    return family(scope) == "debian"
+
+
+def pinned(name: str, desired: Spec | None) -> str:
+    """A package as apt's command line names it."""
+    version = getattr(desired, "version", None)
+    return f"{name}={version}" if version else name
+
+
+def fits(version: str, desired: Spec | None) -> bool:
+    """Whether an installed version is one that is wished for."""
+    wish = getattr(desired, "version", None)
+    if wish is None:
+        return True
+    return version.startswith(wish[:-1]) if wish.endswith("*") else version == wish
+
+
+def verb_of(desired: Spec | None) -> str:
+    """What apt-get is to do, with the option that changes what it does."""
+    if desired is None:
+        return "remove"
+    return f"install --{'' if getattr(desired, 'recommends', False) else 'no-'}install-recommends"
+
+
+def foresee(scope: Scope, found: Known, answers: Answers) -> list[Foresight]:
+    """One simulation of all that goes, one of all that comes; one each when together they would do too much."""
+    if not by_apt(scope):
+        return []
+    leaving = going(scope)
+    wishes: dict[str, list[str]] = {}
+    for item in scope.wanted:
+        for name in of(item, scope):
+            there = found.get(name)
+            if item.desired is None:
+                if isinstance(there, Installed) and name in leaving:
+                    wishes.setdefault("remove", []).append(name)
+            elif there is None or (isinstance(there, Installed) and not fits(there.version, item.desired)):
+                wishes.setdefault(verb_of(item.desired), []).append(pinned(name, item.desired))
+    return [one for verb, names in wishes.items() for one in _together(verb, names, leaving, answers)]
+
+
+def _together(verb: str, names: Sequence[str], leaving: set[str], answers: Answers) -> Iterable[Foresight]:
+    result = apt.simulate(verb, names, answers)
+    whole = Foresight(frozenset(names), verb, result)
+    if isinstance(result, Exec) or len(names) == 1:
+        return [whole]
+    if not (result.removes - leaving or result.downgrades or result.error):
+        return [whole]
+    return [Foresight(frozenset({name}), verb, apt.simulate(verb, [name], answers)) for name in names]

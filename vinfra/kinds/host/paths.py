@@ -1,0 +1,138 @@
+"""Reading what stands at a path: one question for all paths of a kind, and what each of them told."""
+
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from posixpath import dirname as above
+
+from vinfra.model.answer import Unknown
+from vinfra.model.kind import Answers, Scope
+from vinfra.model.question import Exec
+
+# Neither a user's name nor a group's can hold a colon; the path comes last, for it can hold anything.
+FORMAT = "%f:%U:%G:%u:%g:%s:%.9Y:%n"
+
+SORTS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "link",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFBLK: "device",
+    stat.S_IFCHR: "device",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What stands at a path. Owner and group are numbers if they have no name; `modified` is in seconds since 1970."""
+
+    sort: str
+    mode: str
+    owner: str
+    group: str
+    uid: str
+    gid: str
+    size: int
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """The path does not exist; we looked."""
+
+
+def ask(paths: Iterable[str], follow: bool = True) -> list[Exec]:
+    """The question about all these paths, none when there are none; `follow`: about what a link points to."""
+    known = sorted(set(paths))
+    flags = ("-L",) if follow else ()
+    return [Exec(("stat", *flags, "-c", FORMAT, "--", *known))] if known else []
+
+
+def read(paths: Iterable[str], answers: Answers, follow: bool = True) -> dict[str, Found | Nothing | Unknown]:
+    """What is known of each path. What could not be looked at is Unknown, with what the host said."""
+    known = sorted(set(paths))
+    if not known:
+        return {}
+    raw = answers.get(ask(known, follow)[0])
+    if raw is None:
+        return dict.fromkeys(known, Unknown("not asked yet"))
+    there = dict(filter(None, map(_line, raw.text.splitlines())))
+    return {path: there.get(path) or _missing(path, raw.returncode, raw.err) for path in known}
+
+
+def _line(line: str) -> tuple[str, Found] | None:
+    parts = line.split(":", 7)
+    if len(parts) != 8:
+        return None
+    raw, owner, group, uid, gid, size, modified, path = parts
+    try:
+        mode = int(raw, 16)
+        return path, Found(
+            sort=SORTS.get(stat.S_IFMT(mode), "unknown"),
+            mode=f"{stat.S_IMODE(mode):04o}",
+            owner=uid if owner == "UNKNOWN" else owner,
+            group=gid if group == "UNKNOWN" else group,
+            uid=uid,
+            gid=gid,
+            size=int(size),
+            modified=float(modified),
+        )
+    except ValueError:
+        return None
+
+
+def _missing(path: str, returncode: int, err: str) -> Nothing | Unknown:
+    """Only stat's own word counts as absence: `stat: cannot statx '/x': No such file or directory`."""
+    for line in err.splitlines():
+        subject, _, reason = line.rpartition(": ")
+        if subject.endswith((f"'{path}'", f' "{path}"', f" {path}")):
+            return (
+                Nothing() if reason in ("No such file or directory", "Not a directory") else Unknown(f"stat: {reason}")
+            )
+    said = err.strip().splitlines()
+    return Unknown(f"stat: {said[-1] if said else f'exit status {returncode}, and not a word about {path}'}")
+
+
+def parents(path: str) -> list[str]:
+    """The directories above a path, the nearest first, without `/`."""
+    found = []
+    while (path := above(path)) not in ("/", ""):
+        found.append(path)
+    return found
+
+
+def name_problem(name: str) -> str:
+    """Why a name cannot be a path we manage; "" if it can."""
+    if not name.startswith("/"):
+        return "write the absolute path, such as /etc/motd"
+    if name != "/" and (name.endswith("/") or "//" in name or {".", ".."} & set(name.split("/"))):
+        return "write the path without '.', '..', doubled or trailing slashes"
+    if any(ord(char) < 32 or ord(char) == 127 for char in name):
+        return "a path with control characters is not supported"
+    return "" if name != "/" else "the root directory is not a thing to manage"
+
+
+def unmade_parent(path: str, notes: dict[str, object], scope: Scope) -> tuple[bool, str]:
+    """Whether the directory above may still come, and why the path cannot be made right now ("" if it can)."""
+    parent = above(path)
+    if notes.get("parent") != "nothing":
+        problem = str(notes.get("parent", ""))
+        return False, f"{parent} {problem}" if problem else ""
+    sibling = scope.siblings.get(f"directory:{parent}")
+    if sibling is not None and sibling.desired is not None:
+        return False, ""
+    bringers = sorted(ref for ref in scope.changing if ref.startswith(("package:", "operation:", "user:")))
+    if bringers:
+        return True, f"{parent} is not there yet; {bringers[0]} may bring it"
+    return False, f"{parent} does not exist; declare it under directories"
+
+
+def parent_note(path: str, found: dict[str, Found | Nothing | Unknown]) -> dict[str, object]:
+    """The note that `unmade_parent` reads: nothing at all when the directory above is there."""
+    parent = found.get(above(path))
+    if parent is None or (isinstance(parent, Found) and parent.sort == "directory"):
+        return {}
+    if isinstance(parent, Unknown):
+        return {"parent": f"cannot be looked at: {parent.reason}"}
+    return {"parent": "nothing"} if isinstance(parent, Nothing) else {"parent": f"is a {parent.sort}, not a directory"}

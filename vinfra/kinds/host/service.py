@@ -1,0 +1,252 @@
+"""systemd units: whether they run, whether they start at boot, and whether they run what is on disk."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vinfra.kinds.compare import created, deleted, later, refused, updated
+from vinfra.kinds.host import triggers, units
+from vinfra.model import spec as shape
+from vinfra.model.action import Action, Impact
+from vinfra.model.answer import Absent, Answer, Present, Unknown
+from vinfra.model.blueprint import Resource
+from vinfra.model.change import Change, Delta, FieldChange
+from vinfra.model.kind import Answers, Scope
+from vinfra.model.question import Question
+from vinfra.model.spec import field
+from vinfra.model.step import Exec, Step
+from vinfra.model.values import Flag, Text
+
+NAME = "host.service"
+SECTION = "services"
+SHORTHAND = "running"
+ORDER = 80
+SHARED = False
+
+ON = ("active", "activating", "reloading")
+ENABLED = ("enabled", "alias")
+NEVER_ENABLED = {
+    "static": "it has no [Install] section: what needs it starts it",
+    "indirect": "enabling it enables other units, and not it",
+    "generated": "systemd generates it from another file",
+    "transient": "it is transient and gone after a reboot",
+}
+UNIT_FOLDERS = (
+    "/etc/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+    "/usr/local/lib/systemd/system",
+)
+
+
+class Spec(shape.Spec):
+    """A unit of systemd. `.service` may be left out of its name."""
+
+    running: Flag | None = field("Whether it runs now.")
+    enabled: Flag | None = field("Whether it starts at boot.")
+    masked: Flag | None = field("Whether it is kept from ever being started.", impact=Impact.RESTART)
+    restart_on: tuple[Text, ...] | None = field(
+        "Files and packages of this blueprint whose change restarts it, also when somebody else changed them.",
+        compared=False,
+        examples=(["file:/etc/nginx/nginx.conf", "package:nginx"],),
+    )
+    reload_on: tuple[Text, ...] | None = field(
+        "The same, where a reload is enough.", compared=False, examples=(["file:/etc/nginx/nginx.conf"],)
+    )
+
+
+def check(name: str, desired: shape.Spec | None) -> str:
+    """The name is a unit's; references are to files and packages; nothing is both masked and wanted."""
+    if not re.fullmatch(r"[A-Za-z0-9:_\\][A-Za-z0-9:_.\\@-]*", name):
+        return "write a unit name, such as nginx or backup.timer"
+    if units.full(name).rpartition(".")[0].endswith("@"):
+        return "this is a template; name an instance of it, such as getty@tty1"
+    if not isinstance(desired, Spec):
+        return ""
+    if desired.masked is True and (desired.running is True or desired.enabled is True):
+        return "a masked unit can neither run nor be enabled"
+    for ref in triggers.of(desired):
+        if ref.partition(":")[0] not in ("file", "package"):
+            return f"{ref!r}: restart_on and reload_on take file:/path and package:name"
+    if not any(value is not None for _, value in desired):
+        return "say at least one of running, enabled, masked, restart_on and reload_on"
+    return ""
+
+
+def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
+    """What it is restarted or reloaded for must be declared; its own unit file comes first if it is."""
+    own = frozenset(f"file:{folder}/{units.full(name)}" for folder in UNIT_FOLDERS)
+    return frozenset(triggers.of(desired)), own
+
+
+def ask(scope: Scope, _answers: Answers) -> Iterable[Question]:
+    """All units at once, and when what they are restarted for last changed."""
+    yield from units.ask(item.address.name for item in scope.wanted)
+    yield from triggers.ask(scope)
+
+
+def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
+    """Each unit as it is, with what it runs an older version of."""
+    found = units.read((item.address.name for item in scope.wanted), answers)
+    times = triggers.read(scope, answers)
+    return {item.address.name: _one(item, found[units.full(item.address.name)], times) for item in scope.wanted}
+
+
+def _one(item: Resource, unit: units.Unit | Unknown, times: triggers.Times) -> Answer:
+    if isinstance(unit, Unknown):
+        return unit
+    if unit.load == "not-found":
+        return Absent()
+    notes: dict[str, Any] = {"unit": unit}
+    for key, since in (("restart_on", unit.started), ("reload_on", unit.settled)):
+        older = times.older(getattr(item.desired, key, None), since)
+        if isinstance(older, Unknown):
+            return older
+        notes[key] = older
+    actual = Spec.model_construct(
+        running=unit.active in ON, enabled=unit.file_state in ENABLED, masked=unit.file_state == "masked"
+    )
+    return Present(actual, notes)
+
+
+def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
+    """Running, enabled, masked, and what it has to be restarted or reloaded for."""
+    desired = resource.desired
+    if not isinstance(desired, Spec):
+        return _gone(answer)
+    if not isinstance(answer, Present):
+        return _missing(resource, desired, scope)
+    unit: units.Unit = answer.notes["unit"]
+    delta = updated(_fields(resource, desired, answer, scope), _said(desired, answer, scope, unit))
+    if delta.action is Action.UPDATE and (reason := _objection(desired, unit, {item.path for item in delta.fields})):
+        return refused(Action.UPDATE, reason, delta.fields)
+    return delta
+
+
+def _gone(answer: Answer) -> Delta:
+    actual = answer.actual if isinstance(answer, Present) else None
+    if not isinstance(actual, Spec) or not (actual.running or actual.enabled):
+        return Delta(Action.NOOP)
+    verbs = [word for word, on in (("stopped", actual.running), ("disabled", actual.enabled)) if on]
+    return deleted(Impact.RESTART if actual.running else Impact.LIVE, f"{' and '.join(verbs)}; its unit file stays")
+
+
+def _missing(resource: Resource, desired: Spec, scope: Scope) -> Delta:
+    """Packages, files and operations of this plan may bring the unit; then nothing is known before they have run."""
+    name = units.full(resource.address.name)
+    bringers = sorted(
+        ref
+        for ref in scope.changing
+        if ref.startswith(("package:", "operation:"))
+        or ref.startswith(tuple(f"file:{folder}/" for folder in UNIT_FOLDERS))
+    )
+    fields = [
+        FieldChange(key, None, wish)
+        for key in ("running", "enabled", "masked")
+        if (wish := getattr(desired, key)) is not None
+    ]
+    if not bringers:
+        if desired.masked is True:
+            return created(fields)
+        if desired.running is not True and desired.enabled is not True and not triggers.of(desired):
+            return Delta(Action.NOOP)
+        return refused(Action.CREATE, f"no unit {name} on this host and nothing in this blueprint brings it", fields)
+    for key, impact in (("restart_on", Impact.RESTART), ("reload_on", Impact.LIVE)):
+        if refs := getattr(desired, key):
+            fields.append(FieldChange(key, None, refs, impact))
+    fields.append(FieldChange("unit file", None, "read again"))
+    return later(Action.CREATE, f"{bringers[0]} may bring it", fields)
+
+
+def _fields(resource: Resource, desired: Spec, answer: Present, scope: Scope) -> Iterable[FieldChange]:
+    actual, unit = answer.actual, answer.notes["unit"]
+    assert isinstance(actual, Spec)
+    own = references(resource.address.name, None)[1]
+    if unit.stale or own & scope.changing:
+        yield FieldChange("unit file", "as systemd read it", "as it is on disk")
+    for key in ("masked", "enabled"):
+        wish = getattr(desired, key)
+        if wish is not None and wish != getattr(actual, key):
+            yield FieldChange(
+                key, getattr(actual, key), wish, Impact.RESTART if key == "masked" and wish else Impact.LIVE
+            )
+    if desired.running is not None and desired.running != actual.running:
+        yield FieldChange("running", unit.state, desired.running, Impact.LIVE if desired.running else Impact.RESTART)
+    elif actual.running:
+        yield from _reactions(desired, answer, scope)
+
+
+def _reactions(desired: Spec, answer: Present, scope: Scope) -> Iterable[FieldChange]:
+    """A restart makes a reload needless."""
+    for key, impact in (("restart_on", Impact.RESTART), ("reload_on", Impact.LIVE)):
+        refs = getattr(desired, key) or ()
+        due = tuple(ref for ref in refs if ref in answer.notes[key] or ref in scope.changing)
+        if due:
+            yield FieldChange(key, None, due, impact)
+            return
+
+
+def _said(desired: Spec, answer: Present, scope: Scope, unit: units.Unit) -> str:
+    if unit.active == "failed" and desired.running is not None:
+        return f"is {unit.state}"
+    changes = [ref for ref in dict.fromkeys(triggers.of(desired)) if ref in scope.changing]
+    if changes:
+        return f"{', '.join(changes)} change{'s' if len(changes) == 1 else ''}"
+    older = dict.fromkeys((*answer.notes["restart_on"], *answer.notes["reload_on"]))
+    return f"runs an older {', '.join(older)}" if older else ""
+
+
+def _objection(desired: Spec, unit: units.Unit, changed: set[str]) -> str:
+    if "enabled" in changed and unit.file_state in NEVER_ENABLED:
+        verb = "enabled" if desired.enabled else "disabled"
+        return f"cannot be {verb} ({unit.file_state}): {NEVER_ENABLED[unit.file_state]}"
+    if (
+        unit.file_state == "masked"
+        and desired.masked is not False
+        and changed & {"running", "enabled"}
+        and (desired.running or desired.enabled)
+    ):
+        return "is masked; say masked: false to lift that"
+    if "running" in changed and desired.running and unit.runs_once:
+        return "runs once and ends (Type=oneshot): leave `running` out"
+    if "reload_on" in changed and not unit.reloads:
+        return "cannot reload; use restart_on"
+    return ""
+
+
+def steps(change: Change, _scope: Scope) -> Sequence[Step]:
+    """systemctl, verb by verb; after a start or a restart it must stay up, or its last log lines are the error."""
+    unit, desired = units.full(change.address.name), change.desired
+    if not isinstance(desired, Spec):
+        return [_call("disable and stop", unit, Impact.RESTART, "disable", "--now")]
+    changes = {item.path: item.after for item in change.delta.fields}
+    found = []
+    if "unit file" in changes:
+        found.append(Step("systemd reads its unit files again", (Exec(("systemctl", "daemon-reload")),)))
+    if changes.get("masked") is False:
+        found.append(_call("unmask", unit, Impact.LIVE, "unmask"))
+    if "enabled" in changes:
+        verb = "enable" if changes["enabled"] else "disable"
+        found.append(_call(verb, unit, Impact.LIVE, verb))
+    if changes.get("running") is False:
+        found.append(_call("stop", unit, Impact.RESTART, "stop"))
+    if changes.get("masked") is True:
+        found.append(_call("mask", unit, Impact.RESTART, "mask"))
+    if changes.get("running") is True:
+        found.append(_up("start", unit, Impact.LIVE))
+    elif "restart_on" in changes:
+        found.append(_up("restart", unit, Impact.RESTART))
+    elif "reload_on" in changes:
+        found.append(_call("reload", unit, Impact.LIVE, "reload"))
+    return found
+
+
+def _call(said: str, unit: str, impact: Impact, *verb: str) -> Step:
+    return Step(f"{said} {unit}", (Exec(("systemctl", *verb, "--", unit)),), impact)
+
+
+def _up(verb: str, unit: str, impact: Impact) -> Step:
+    """`status` decides, not the verb: it fails unless the unit is up after half a second, and shows its last lines."""
+    status = ("systemctl", "--no-pager", "--full", "--lines=10", "status", "--", unit)
+    calls = (Exec(("systemctl", verb, "--", unit), ok=(0, 1)), Exec(("sleep", "0.5")), Exec(status))
+    return Step(f"{verb} {unit} and see it stay up", calls, impact)

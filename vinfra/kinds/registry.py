@@ -1,0 +1,62 @@
+"""The table of kinds. Third parties join by an entry point of group `vinfra.kinds`: a function returning theirs."""
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from vinfra.errors import UsageError
+from vinfra.kinds.host import directory, file, operation, package, service, sysctl, user
+from vinfra.model.kind import Kind
+
+GROUP = "vinfra.kinds"
+
+KINDS: dict[str, Kind] = {
+    "host.package": package,
+    "host.user": user,
+    "host.directory": directory,
+    "host.file": file,
+    "host.sysctl": sysctl,
+    "host.operation": operation,
+    "host.service": service,
+}
+
+
+def kinds() -> dict[str, Kind]:
+    """The built-in kinds together with those of installed plugins."""
+    return merged(KINDS, ((entry.name, entry.load()) for entry in entry_points(group=GROUP)))
+
+
+def merged(
+    known: Mapping[str, Kind], plugins: Iterable[tuple[str, Callable[[], Mapping[str, Any]]]]
+) -> dict[str, Kind]:
+    """The known kinds and each plugin's. Two of one name, noun or section cannot be told apart, so that is an error."""
+    result = dict(known)
+    for plugin, provide in plugins:
+        for name, kind in provide().items():
+            missing = [member for member in MEMBERS if not hasattr(kind, member)]
+            if missing:
+                raise UsageError(
+                    f"plugin {plugin}: kind {name} has no {', '.join(missing)}", "see vinfra/model/kind.py"
+                )
+            if name != kind.NAME:
+                raise UsageError(f"plugin {plugin}: kind {name} calls itself {kind.NAME}")
+            for other in result.values():
+                _keep_apart(plugin, kind, other)
+            result[name] = kind
+    return result
+
+
+MEMBERS = tuple(name for name in (*Kind.__annotations__, *vars(Kind)) if not name.startswith("_"))
+
+
+def _keep_apart(plugin: str, kind: Kind, other: Kind) -> None:
+    for what, mine, theirs in (
+        ("name", kind.NAME, other.NAME),
+        ("section", kind.SECTION, other.SECTION),
+        ("noun", kind.NAME.rpartition(".")[2], other.NAME.rpartition(".")[2]),
+    ):
+        if mine == theirs:
+            raise UsageError(
+                f"plugin {plugin}: kind {kind.NAME} has the {what} {mine!r} of {other.NAME}",
+                f"uninstall one of the two, or give the plugin's kind another {what}",
+            )

@@ -1,0 +1,166 @@
+"""The root filesystem all hosts share as their lowest layer: a small Debian, built once by mmdebstrap and kept."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vinfra.errors import VinfraError
+from vinfra.lab import folders, sources
+
+PACKAGES = (
+    *("systemd-sysv", "dbus", "udev", "kmod", "procps", "openssh-server", "sudo", "python3-minimal"),
+    *("iproute2", "iptables", "netbase", "curl", "ca-certificates", "less"),
+)
+#: Package lists inside it go stale; after this many seconds it is built anew, if the archive can be reached.
+MAX_AGE = 7 * 86400
+#: Where hosts find packages: a name of /etc/hosts, so that the lists inside stay valid whatever the lab's addresses.
+MIRROR = "http://mirror"
+
+_CUSTOMISE = Path(__file__).with_name("customise.sh")
+_TOLD = tuple(f"I: {verb}" for verb in ("running apt-get", "downloading", "extracting", "installing"))
+_PREFIX = "vinfra-rootfs-"
+_EXCLUDED = ("doc", "man", "locale", "info")
+
+
+@dataclass(frozen=True, slots=True)
+class Rootfs:
+    """A finished root filesystem. `archives` are the addresses that /0, /1 … of the mirror stand for."""
+
+    folder: Path
+    archives: tuple[str, ...]
+
+    @property
+    def tree(self) -> Path:
+        """The folder that becomes /."""
+        return self.folder / "tree"
+
+
+def ensure(suite: str, progress: Callable[[str], None]) -> Rootfs:
+    """The root filesystem of a Debian suite, from the cache or built now."""
+    found = sources.debian(suite)
+    recipe = repr((PACKAGES, found, _CUSTOMISE.read_text()))
+    digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+    folder = folders.cache() / "rootfs" / f"{suite}-{digest}"
+    with folders.locked(folder.with_suffix(".lock")):
+        existing = _read(folder)
+        if existing and time.time() - (folder / "rootfs.json").stat().st_mtime < MAX_AGE:
+            return existing
+        progress(f"building a Debian {suite} root filesystem (once; about a minute)")
+        try:
+            return _build(folder, suite, found, progress)
+        except VinfraError as error:
+            if existing is None:
+                raise
+            progress(f"kept the older root filesystem: {error.message}")
+            return existing
+
+
+def _read(folder: Path) -> Rootfs | None:
+    try:
+        record = json.loads((folder / "rootfs.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return Rootfs(folder, tuple(record["archives"]))
+
+
+def _build(folder: Path, suite: str, found: tuple[sources.Source, ...], progress: Callable[[str], None]) -> Rootfs:
+    archives = tuple(sorted({source.uri for source in found}))
+    _sweep()
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=_workplace()) as work:
+        tree = Path(work, "tree")
+        _mmdebstrap(suite, tree, found, progress)
+        _point_to_mirror(tree, found, archives)
+        draft = folder.with_name(f".{folder.name}.{os.getpid()}")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        progress("storing it in the cache")
+        subprocess.run(["/bin/cp", "-a", "--", str(tree), str(draft / "tree")], check=True)
+    (draft / "rootfs.json").write_text(json.dumps({"suite": suite, "archives": archives}) + "\n")
+    if folder.exists():
+        # A running lab may stand on the old one: it is moved aside, and removed when no mount names it.
+        _retire(folder)
+    draft.rename(folder)
+    return Rootfs(folder, archives)
+
+
+def _retire(folder: Path) -> None:
+    in_use = any(str(folder) in mounts for mounts in _mount_tables())
+    folder.rename(folder.with_name(f".{folder.name}.old-{os.getpid()}"))
+    if not in_use:
+        for aside in folder.parent.glob(f".{folder.name}.old-*"):
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _mount_tables() -> list[str]:
+    tables = []
+    for path in Path("/proc").glob("[0-9]*/mountinfo"):
+        try:
+            tables.append(path.read_text())
+        except OSError:
+            continue
+    return tables
+
+
+def _workplace() -> str | None:
+    """Memory if there is room: dpkg waits for the disk thousands of times."""
+    shared = Path("/dev/shm")  # noqa: S108 -- a private folder is made in it
+    try:
+        roomy = shutil.disk_usage(shared).free > 2 << 30
+    except OSError:
+        return None
+    return str(shared) if roomy else None
+
+
+def _sweep() -> None:
+    """Remove what builds that were killed have left; none takes an hour."""
+    for old in Path(_workplace() or tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        if time.time() - old.stat().st_mtime > 3600:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _mmdebstrap(suite: str, tree: Path, found: tuple[sources.Source, ...], progress: Callable[[str], None]) -> None:
+    arguments = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
+    arguments += ["--skip=cleanup/apt/lists,cleanup/reproducible"]
+    arguments += ['--aptopt=Acquire::Languages "none"', "--dpkgopt=force-unsafe-io"]
+    arguments += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _EXCLUDED]
+    arguments += [f'--customize-hook=sh {_CUSTOMISE} "$1"', suite, str(tree)]
+    arguments += [source.line() for source in found]
+    environment = os.environ | {"TMPDIR": str(tree.parent), "LC_ALL": "C"}
+    log: list[str] = []
+    with subprocess.Popen(
+        arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            log.append(line.rstrip())
+            if line.startswith(_TOLD):
+                progress(line.removeprefix("I: ").rstrip(" .\n"))
+    if process.returncode:
+        raise VinfraError(f"mmdebstrap could not build Debian {suite}", "\n  ".join(log[-8:]))
+
+
+def _point_to_mirror(tree: Path, found: tuple[sources.Source, ...], archives: tuple[str, ...]) -> None:
+    """Give the tree the lab's mirror as its only source, and its downloaded lists the names that go with it."""
+    lines = [f"deb {MIRROR}/{archives.index(source.uri)} {source.suite} main" for source in found]
+    etc = tree / "etc/apt"
+    (etc / "sources.list").write_text("\n".join(lines) + "\n")
+    for leftover in (etc / "sources.list.d").glob("*"):
+        leftover.unlink()
+    lists = tree / "var/lib/apt/lists"
+    for source in found:
+        old = _list_prefix(source.uri)
+        for path in lists.glob(f"{old}_dists_{source.suite}_*"):
+            new = _list_prefix(f"{MIRROR}/{archives.index(source.uri)}")
+            path.rename(lists / path.name.replace(old, new, 1))
+
+
+def _list_prefix(uri: str) -> str:
+    """How apt names the lists of an archive."""
+    return uri.split("://", 1)[-1].replace("_", "%5f").replace("/", "_")

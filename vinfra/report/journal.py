@@ -1,0 +1,178 @@
+"""Each run's journal on the controller: what was begun and how it ended, on disk before it happens.
+
+One file a run, `<state>/runs/<id>.jsonl`, 0600, JSON lines, only appended to. It tells people what happened; what is
+on the hosts is told by the hosts' own marks, so a journal that is lost or cut short loses no object. It holds no
+content, no value and nothing of a step but its summary.
+"""
+
+import getpass
+import hashlib
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from vinfra.errors import ExitCode, VinfraError
+from vinfra.model.change import Change
+from vinfra.model.outcome import ChangeOutcome
+from vinfra.model.step import Step, StepResult
+
+FORMAT = 1
+KEEP = 200
+
+
+def state_directory(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where vinfra keeps what it remembers: $VINFRA_STATE, else the user's state directory."""
+    if named := environment.get("VINFRA_STATE"):
+        return Path(named)
+    home = environment.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(home) / "vinfra"
+
+
+def process_birth(pid: int) -> str:
+    """When a process began, told apart from another of the same number later; "" when there is none."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return f"{boot}/{status.rpartition(')')[2].split()[19]}"
+    except (OSError, IndexError):
+        return ""
+
+
+class Journal:
+    """An observer to be entered with `with`; it notes the end in whichever way the run ends.
+
+    The directory must be writable when the run begins. When the disk fills up later the run goes on, for a half-done
+    change is worse than a short journal: `trouble` then says so.
+    """
+
+    def __init__(self, directory: Path, command: Sequence[str], blueprint: Path) -> None:
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self.trouble = ""
+        self.exit_code: ExitCode | None = None
+        self.id, self._file = _opened(directory)
+        self._write(
+            {
+                "event": "begin",
+                "format": FORMAT,
+                "run": self.id,
+                "command": list(command),
+                "blueprint": str(blueprint),
+                "digest": _digest(blueprint),
+                "who": _who(),
+                "pid": os.getpid(),
+                "birth": process_birth(os.getpid()),
+            }
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        code = self.exit_code
+        if error is not None or code is None:
+            code = _code_of(error)
+        said = type(error).__name__ if error is not None else ""
+        self._write({"event": "end", "exit_code": int(code), "seconds": self._spent(), "error": said})
+        self._file.close()
+
+    def host_started(self, host: str, rounds: int) -> None:
+        """Reading is not journalled."""
+
+    def host_read(self, host: str, seconds: float, error: str) -> None:
+        """Only what could not be read is worth a line."""
+        if error:
+            self._write({"event": "host-unknown", "host": host, "error": error}, sync=False)
+
+    def change_started(self, change: Change) -> None:
+        """A change begins."""
+        delta = change.delta
+        fields = [field.path for field in delta.fields]
+        row = {"action": delta.action.name.lower(), "impact": str(delta.impact), "fields": fields}
+        self._write({"event": "change", "address": str(change.address), **row}, sync=False)
+
+    def step_started(self, change: Change, step: Step) -> None:
+        """A step is about to run: on disk when this returns."""
+        self._write({"event": "step", "address": str(change.address), "step": step.summary})
+
+    def step_ended(self, change: Change, step: Step, result: StepResult) -> None:
+        """A step ended; what it printed is not kept, for it may be anything."""
+        end = {"returncode": result.returncode, "seconds": round(result.seconds, 3)}
+        self._write({"event": "step-end", "address": str(change.address), "step": step.summary, **end}, sync=False)
+
+    def change_ended(self, change: Change, outcome: ChangeOutcome) -> None:
+        """A change ended."""
+        end = {"status": outcome.status.value, "seconds": round(outcome.seconds, 3)}
+        self._write({"event": "change-end", "address": str(outcome.address), **end}, sync=False)
+
+    def _spent(self) -> float:
+        return round(time.monotonic() - self._began, 3)
+
+    def _write(self, record: dict[str, Any], sync: bool = True) -> None:
+        line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **record})
+        with self._lock:
+            if self.trouble:
+                return
+            try:
+                self._file.write(line + "\n")
+                self._file.flush()
+                if sync:
+                    os.fsync(self._file.fileno())
+            except OSError as error:
+                self.trouble = f"the journal of run {self.id} is not complete: {error.strerror}"
+
+
+def _opened(directory: Path) -> tuple[str, IO[str]]:
+    folder = directory / "runs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        while True:
+            name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+            try:
+                number = os.open(folder / f"{name}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+            except FileExistsError:
+                continue
+            _retire(folder)
+            return name, os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise VinfraError(
+            f"the journal cannot be written in {folder}: {error.strerror}",
+            "nothing was touched; make it writable or name another place in VINFRA_STATE",
+        ) from error
+
+
+def _retire(folder: Path) -> None:
+    for old in sorted(folder.glob("[0-9]*Z-*.jsonl"))[:-KEEP]:
+        old.unlink(missing_ok=True)
+
+
+def _digest(blueprint: Path) -> str:
+    try:
+        return hashlib.sha256(blueprint.read_bytes()).hexdigest()[:16]
+    except OSError:
+        return ""
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    asked = os.environ.get("SUDO_USER")
+    return f"{user}{f' (sudo by {asked})' if asked else ''}@{socket.gethostname()}"
+
+
+def _code_of(error: BaseException | None) -> ExitCode:
+    if isinstance(error, VinfraError):
+        return error.exit_code
+    return ExitCode.INTERRUPTED if isinstance(error, KeyboardInterrupt) else ExitCode.FAILED

@@ -1,0 +1,108 @@
+"""Read every file that a request names: the blueprint, what it includes, variables, the inventory."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vinfra.errors import UsageError
+from vinfra.model.source import Problem
+from vinfra.model.values import Plain
+from vinfra.text.collector import paused
+from vinfra.text.complaint import Complaints
+from vinfra.text.document import Document
+from vinfra.text.loaded import Loaded
+from vinfra.text.template import RESERVED, Nested
+from vinfra.text.yaml import parse
+
+
+def load(
+    blueprint: Path, inventory: Path | None = None, var_files: Sequence[Path] = (), extra: Sequence[str] = ()
+) -> Loaded:
+    """Read the files. Raises UsageError when one named on the command line is missing; the rest is in `problems`."""
+    with paused():
+        return _Reading().all(blueprint, inventory, var_files, extra)
+
+
+class _Reading:
+    """One request's files as they are read, each once."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, Document] = {}
+        self.included: dict[tuple[str, int], str] = {}
+        self.complaints = Complaints()
+        self._followed: set[str] = set()
+        self._digest = hashlib.sha256()
+
+    def all(self, blueprint: Path, inventory: Path | None, var_files: Sequence[Path], extra: Sequence[str]) -> Loaded:
+        root = self._named(blueprint, "blueprint")
+        self._follow(root, (root.file,))
+        machines = self._named(inventory, "inventory") if inventory else None
+        overlays = tuple(self._named(file, "var file") for file in var_files)
+        layers = tuple(self._extra(item) for item in extra)
+        return Loaded(
+            blueprint=root,
+            inventory=machines,
+            documents=self.documents,
+            included=self.included,
+            var_files=overlays,
+            extra=layers,
+            digest=self._digest.hexdigest(),
+            problems=tuple(self.complaints.sorted()),
+        )
+
+    def _named(self, file: Path, noun: str) -> Document:
+        try:
+            return self._read(str(file))
+        except OSError as error:
+            raise UsageError(f"cannot read the {noun} {file}: {error.strerror or error}") from None
+
+    def _read(self, file: str) -> Document:
+        found = self.documents.get(file)
+        if found is None:
+            data = Path(file).read_bytes()
+            self._digest.update(b"%d\n" % len(data) + data)
+            found = self.documents[file] = parse(data, file)
+            self.complaints.take(*found.problems)
+        return found
+
+    def _follow(self, document: Document, above: tuple[str, ...]) -> None:
+        """Read what a file includes, and what that includes. The shape of an include is checked by `validate`."""
+        if document.file in self._followed:
+            return
+        entries = (document.tree or {}).get("include")
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            name = entry.get("file") if isinstance(entry, dict) else entry
+            if not isinstance(name, str) or not name:
+                continue
+            pointer = ("include", index, "file") if isinstance(entry, dict) else ("include", index)
+            file = os.path.normpath(document.directory / Path(name).expanduser())
+            if file in above:
+                circle = " → ".join((*above[above.index(file) :], file))
+                self.complaints.add(document, pointer, f"files include each other in a circle: {circle}")
+                continue
+            try:
+                found = self._read(file)
+            except OSError as error:
+                self.complaints.add(document, pointer, f"cannot read {file}: {error.strerror or error}")
+                continue
+            self.included[document.file, index] = file
+            self._follow(found, (*above, file))
+        self._followed.add(document.file)
+
+    def _extra(self, item: str) -> tuple[Document, dict[str, Any]]:
+        if item.startswith("@"):
+            document = self._named(Path(item[1:]).expanduser(), "var file")
+            return document, document.tree or {}
+        name, equals, value = item.partition("=")
+        names = name.split(".")
+        if not equals or not all(part.isidentifier() for part in names):
+            raise UsageError(f"-e {item}: write NAME=VALUE, a.b=VALUE or @FILE")
+        if names[0] in RESERVED:
+            raise UsageError(f"-e {item}: the name {names[0]!r} is vinfra's own", "choose another name")
+        self._digest.update(f"-e {item}\n".encode())
+        tree: Any = Plain(value)
+        for part in reversed(names[1:]):
+            tree = Nested({part: tree})
+        return Document(f"-e {name}", {names[0]: tree}, None, list[Problem]()), {names[0]: tree}

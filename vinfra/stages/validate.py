@@ -1,0 +1,196 @@
+"""Give the files their meaning: what they declare, for which hosts, with which variables in reach."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from vinfra.model.blueprint import Blueprint
+from vinfra.model.inventory import Inventory
+from vinfra.model.kind import Kind, Kinds
+from vinfra.model.source import Pointer, Problem
+from vinfra.text.collector import paused
+from vinfra.text.complaint import Complaints, near, sort_of, unknown
+from vinfra.text.document import Document
+from vinfra.text.inventory import read_inventory
+from vinfra.text.loaded import Loaded
+from vinfra.text.names import known_keys, variables
+from vinfra.text.pattern import within_include
+from vinfra.text.sections import Place, Sections
+from vinfra.text.template import Bound, layered
+
+KEYS = ("blueprint", "vars", "include", "moved", "hosts")
+INCLUDED_KEYS = ("vars", "include", "hosts")
+INCLUDE_KEYS = ("file", "with", "hosts")
+MOVED_KEYS = ("from", "to")
+_OWNER = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+def validate(loaded: Loaded, kinds: Kinds) -> tuple[Blueprint, Inventory, list[Problem]]:
+    """The blueprint and the inventory, and every problem found on the way. Nothing is rendered yet."""
+    with paused():
+        inventory, problems = read_inventory(loaded.inventory)
+        reading = _Reading(loaded, inventory, kinds)
+        reading.complaints.take(*problems)
+        blueprint = reading.blueprint()
+        return blueprint, inventory, reading.complaints.sorted()
+
+
+@dataclass(frozen=True, slots=True)
+class _Include:
+    """Where an include is written, what it hands on and to which hosts."""
+
+    document: Document
+    pointer: Pointer
+    given: Mapping[str, Any]
+    hosts: str | None
+    scope: Mapping[str, Any]
+
+
+class _Reading:
+    def __init__(self, loaded: Loaded, inventory: Inventory, kinds: Kinds) -> None:
+        self.loaded = loaded
+        self.kinds = kinds
+        self.complaints = Complaints()
+        self.sections = Sections(inventory, kinds, self.complaints)
+
+    def blueprint(self) -> Blueprint:
+        document = self.loaded.blueprint
+        tree = document.tree
+        name = ""
+        if tree is not None:
+            known_keys(tree, KEYS, document, (), self.complaints)
+            name = self._owner(tree, document)
+            self._moved(tree.get("moved"), document)
+            self._file(document, variables(tree.get("vars"), document, ("vars",), self.complaints), None)
+        return Blueprint(
+            name=name,
+            declarations=tuple(self.sections.declarations),
+            variables=self._overlay(),
+            files=tuple(self.loaded.documents),
+            digest=self.loaded.digest,
+            warnings=tuple(dict.fromkeys(self.sections.warnings)),
+        )
+
+    def _owner(self, tree: dict[str, Any], document: Document) -> str:
+        name = tree.get("blueprint")
+        rule = "lower-case letters, digits, dot, _ and -"
+        if name is None:
+            self.complaints.add(document, (), f"name the blueprint: `blueprint: NAME`, of {rule}")
+        elif not isinstance(name, str) or not _OWNER.fullmatch(name):
+            self.complaints.add(document, ("blueprint",), f"the name holds {rule}, and begins with a letter or digit")
+        return str(name or "")
+
+    def _overlay(self) -> dict[str, Any]:
+        """What var files and -e say, which wins over all else."""
+        layers = [
+            variables(file.tree, file, (), self.complaints) for file in self.loaded.var_files if file.tree is not None
+        ]
+        layers += [variables(tree, document, (), self.complaints) for document, tree in self.loaded.extra]
+        return layered(*layers)
+
+    def _file(self, document: Document, scope: Mapping[str, Any], include: _Include | None) -> None:
+        """One file: its sections for its hosts, and the files it includes."""
+        tree = document.tree or {}
+        pattern_of = (lambda pattern: pattern) if include is None else partial(_pattern_of, included=include.hosts)
+        self._includes(tree.get("include"), document, scope, pattern_of)
+        self.sections.read(tree.get("hosts"), Place(document, scope, pattern_of))
+
+    def _includes(self, value: Any, document: Document, scope: Mapping[str, Any], pattern_of: Any) -> None:
+        if value is None:
+            return
+        if not isinstance(value, list):
+            self.complaints.add(document, ("include",), f"write a list of files, not {sort_of(value)}")
+            return
+        for index, entry in enumerate(value):
+            pointer: Pointer = ("include", index)
+            if isinstance(entry, str):
+                self._include(_Include(document, pointer, {}, None, scope), index)
+            elif not isinstance(entry, dict):
+                message = f"write a file's name, or a mapping with {', '.join(INCLUDE_KEYS)}, not {sort_of(entry)}"
+                self.complaints.add(document, pointer, message)
+            elif self._well_formed(entry, document, pointer):
+                given = variables(entry.get("with"), document, (*pointer, "with"), self.complaints)
+                hosts = self._hosts_of(entry, document, pointer, pattern_of)
+                if hosts is not None or entry.get("hosts") is None:
+                    self._include(_Include(document, pointer, given, hosts, scope), index)
+
+    def _well_formed(self, entry: dict[str, Any], document: Document, pointer: Pointer) -> bool:
+        known_keys(entry, INCLUDE_KEYS, document, pointer, self.complaints)
+        if not isinstance(entry.get("file"), str):
+            self.complaints.add(document, pointer, "the include needs `file:` with a file's name")
+            return False
+        return True
+
+    def _hosts_of(self, entry: dict[str, Any], document: Document, pointer: Pointer, pattern_of: Any) -> str | None:
+        """The pattern that `included` stands for in the included file."""
+        written = entry.get("hosts")
+        here = (*pointer, "hosts")
+        if written is None:
+            return None
+        pattern: str | None = pattern_of(written) if isinstance(written, str) else None
+        if pattern is None:
+            self.complaints.add(document, here, "write a host pattern, such as web or all:!web1")
+        elif not self.sections.named(pattern, document, here, key=False):
+            return None
+        return pattern
+
+    def _include(self, include: _Include, index: int) -> None:
+        file = self.loaded.included.get((include.document.file, index))
+        document = self.loaded.documents[file] if file else None
+        if document is None or document.tree is None:
+            return  # `load` has told why
+        known_keys(document.tree, INCLUDED_KEYS, document, (), self.complaints)
+        own = variables(document.tree.get("vars"), document, ("vars",), self.complaints)
+        for name in include.given:
+            if name not in own:
+                message = unknown("parameter", name, own)
+                self.complaints.add(include.document, (*include.pointer, "with", name), message, key=True)
+        for name, default in own.items():
+            if default is None and name not in include.given:
+                message = f"{document.file} needs the parameter {name!r}: give it under `with:`"
+                self.complaints.add(include.document, include.pointer, message)
+        given = {name: Bound(value, include.scope) for name, value in include.given.items() if name in own}
+        self._file(document, {**include.scope, **own, **given}, include)
+
+    def _moved(self, value: Any, document: Document) -> None:
+        """`moved` has a shape already; what it is for comes with the first kind whose name is not its identity."""
+        if value is None:
+            return
+        if not isinstance(value, list):
+            self.complaints.add(document, ("moved",), f"write a list of {{from: …, to: …}}, not {sort_of(value)}")
+            return
+        for index, entry in enumerate(value):
+            pointer: Pointer = ("moved", index)
+            if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in MOVED_KEYS):
+                self.complaints.add(document, pointer, "write {from: fleet:web, to: fleet:front}")
+                continue
+            known_keys(entry, MOVED_KEYS, document, pointer, self.complaints)
+            self._move(entry, document, pointer)
+
+    def _move(self, entry: dict[str, Any], document: Document, pointer: Pointer) -> None:
+        nouns = {kind.NAME.rpartition(".")[2]: kind for kind in self.kinds.values()}
+        first, second = (entry[key].partition(":")[0] for key in MOVED_KEYS)
+        for key, noun in zip(MOVED_KEYS, (first, second), strict=True):
+            if noun not in nouns or ":" not in entry[key]:
+                message = f"write NOUN:NAME, with one of {', '.join(nouns)}{near(noun, nouns)}"
+                self.complaints.add(document, (*pointer, key), message)
+                return
+        if first != second:
+            self.complaints.add(document, (*pointer, "to"), f"a {first} cannot become a {second}")
+        elif not _movable(nouns[first]):
+            message = (
+                f"a {first}'s name is what it is, so it cannot be renamed; drop the old block, "
+                "vinfra removes what it created"
+            )
+            self.complaints.add(document, pointer, message)
+
+
+def _movable(kind: Kind) -> bool:
+    return bool(getattr(kind, "MOVABLE", False))
+
+
+def _pattern_of(pattern: str, *, included: str | None) -> str | None:
+    found = within_include(pattern, included or "")
+    return found if included is not None or found == pattern else None

@@ -1,0 +1,122 @@
+"""What runs inside a login: a process on a channel, and a stream to the next host."""
+
+import threading
+import time
+from contextlib import suppress
+
+import paramiko
+from paramiko.common import cMSG_CHANNEL_REQUEST
+
+from vinfra.errors import TransportError, Unreachable
+from vinfra.transport.dialogue import TimeIsUp
+from vinfra.transport.foreign import FOREIGN, translated
+from vinfra.transport.logins import Login
+
+_READ = 1 << 18
+_FORBIDDEN, _FAILED = 1, 2
+
+
+class Closed(Exception):
+    """The login ended before the channel was open: nothing was sent, the caller makes a new one."""
+
+
+class ChannelProcess:
+    """A command line that runs on an SSH channel without a terminal."""
+
+    def __init__(self, transport: paramiko.Transport, command: str, limit: float, where: str) -> None:
+        self._where = where
+        self._transport = transport
+        self._channel = _session(transport, limit, where)
+        self._news = threading.Event()
+        self._channel.in_buffer.set_event(self._news)
+        self._channel.in_stderr_buffer.set_event(self._news)
+        self._idle = 0.0
+        _execute(transport, self._channel, command)
+
+    def send(self, data: bytes, deadline: float) -> None:
+        self._channel.settimeout(max(0.01, deadline - time.monotonic()))
+        try:
+            self._channel.sendall(data)
+        except TimeoutError as error:
+            raise TimeIsUp from error
+        except FOREIGN:
+            pass  # it ended before it read all: what it said tells why
+
+    def finish(self) -> None:
+        with suppress(*FOREIGN):
+            self._channel.shutdown_write()
+
+    def hear(self, deadline: float) -> tuple[bytes, bytes] | None:
+        channel = self._channel
+        while True:
+            over = channel.closed or channel.eof_received
+            out = channel.recv(_READ) if channel.recv_ready() else b""
+            err = channel.recv_stderr(_READ) if channel.recv_stderr_ready() else b""
+            if out or err:
+                self._idle = 0.0
+                return out, err
+            if over:
+                self._refused()
+                return None
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeIsUp
+            if not self._news.wait(min(left, 0.5)) and channel.exit_status_ready():
+                self._idle += 0.5
+                if self._idle >= 1:
+                    return None  # it ended, and something it left behind holds its output open
+            self._news.clear()
+
+    def status(self) -> int | None:
+        self._channel.status_event.wait(0.5)
+        code = self._channel.exit_status
+        return code if code >= 0 else None
+
+    def stop(self) -> None:
+        self._channel.close()
+
+    def _refused(self) -> None:
+        channel = self._channel
+        if channel.closed and not channel.eof_received and channel.exit_status < 0 and self._transport.is_active():
+            hint = "its sshd_config or the key's line in authorized_keys forbids it"
+            raise TransportError(f"{self._where}: the SSH server refuses to run a command", hint)
+
+
+def tunnel(transport: paramiko.Transport, login: Login, where: str) -> paramiko.Channel:
+    """A stream through a login to the next host's SSH port. Raises TransportError."""
+    target = (login.address, login.port)
+    try:
+        return transport.open_channel("direct-tcpip", target, ("127.0.0.1", 0), timeout=login.timeout)
+    except paramiko.ChannelException as error:
+        if error.code == _FORBIDDEN:
+            hint = "set `AllowTcpForwarding yes` (or `local`) in its sshd_config"
+            raise TransportError(f"{where} refuses to forward to {login}", hint) from error
+        raise Unreachable(f"{login}: {where} cannot connect to it ({error.text})") from error
+    except FOREIGN as error:
+        late = "timeout" in str(error).lower()
+        said = f"no answer in {login.timeout:g} s" if late else "the connection was lost"
+        raise Unreachable(f"{login}: {said} on the way through {where}") from error
+
+
+def _session(transport: paramiko.Transport, limit: float, where: str) -> paramiko.Channel:
+    try:
+        return transport.open_session(timeout=limit)
+    except paramiko.ChannelException as error:
+        hint = "raise MaxSessions in its sshd_config" if error.code == _FAILED else "look at the SSH server's own log"
+        raise TransportError(f"{where}: the SSH server refuses another session ({error.text})", hint) from error
+    except FOREIGN as error:
+        if not transport.is_active():
+            raise Closed from error
+        raise translated(error, where) from error
+
+
+def _execute(transport: paramiko.Transport, channel: paramiko.Channel, command: str) -> None:
+    """Ask for the command without waiting for the yes: that saves a round trip, and a no closes the channel."""
+    request = paramiko.Message()
+    request.add_byte(cMSG_CHANNEL_REQUEST)
+    request.add_int(channel.remote_chanid)
+    request.add_string("exec")
+    request.add_boolean(True)
+    request.add_string(command)
+    channel._event_pending()  # type: ignore[attr-defined]
+    transport._send_user_message(request)  # type: ignore[attr-defined]

@@ -1,0 +1,122 @@
+"""The machine vinfra runs on, asked and changed through a local shell in the same way as any other."""
+
+import os
+import pwd
+import selectors
+import signal
+import subprocess
+import time
+from contextlib import suppress
+
+from vinfra.errors import TransportError
+from vinfra.transport.dialogue import TimeIsUp
+
+_READ = 1 << 16
+
+
+class LocalWay:
+    """Opens shells on this machine."""
+
+    def open(self, command: str) -> "LocalProcess":
+        return LocalProcess(command)
+
+    def reset(self) -> None:
+        """There is no login to drop."""
+
+
+class LocalProcess:
+    """A shell in a session of its own: no terminal to ask on, and all of its children can be ended with it."""
+
+    def __init__(self, command: str) -> None:
+        try:
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                env=_environment(),
+                cwd="/",
+                bufsize=0,
+            )
+        except OSError as error:
+            raise TransportError(f"no shell on this machine: {error}") from error
+        assert self._process.stdin and self._process.stdout and self._process.stderr
+        self._stdin = self._process.stdin
+        self._selector = selectors.DefaultSelector()
+        for index, stream in enumerate((self._process.stdout, self._process.stderr)):
+            os.set_blocking(stream.fileno(), False)
+            self._selector.register(stream, selectors.EVENT_READ, index)
+        os.set_blocking(self._stdin.fileno(), False)
+        self._early: list[tuple[bytes, bytes]] = []
+
+    def send(self, data: bytes, deadline: float) -> None:
+        rest = memoryview(data)
+        self._selector.register(self._stdin, selectors.EVENT_WRITE)
+        try:
+            while rest:
+                writable, news = self._wait(deadline)
+                if any(news):
+                    self._early.append(news)
+                if writable:
+                    rest = rest[self._stdin.write(rest) or 0 :]
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        finally:
+            self._selector.unregister(self._stdin)
+
+    def finish(self) -> None:
+        with suppress(BrokenPipeError):
+            self._stdin.close()
+
+    def hear(self, deadline: float) -> tuple[bytes, bytes] | None:
+        if self._early:
+            return self._early.pop(0)
+        if not self._selector.get_map():
+            return None
+        return self._wait(deadline)[1]
+
+    def status(self) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(timeout=1)
+            return code if code >= 0 else 128 - code
+        return None
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=1)
+        self._selector.close()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            with suppress(BrokenPipeError):
+                stream and stream.close()
+
+    def _wait(self, deadline: float) -> tuple[bool, tuple[bytes, bytes]]:
+        ready = self._selector.select(max(0.0, deadline - time.monotonic()))
+        if not ready:
+            raise TimeIsUp
+        news = [b"", b""]
+        writable = False
+        for key, _ in ready:
+            if key.data is None:
+                writable = True
+                continue
+            data = os.read(key.fd, _READ)
+            news[key.data] = data
+            if not data:
+                self._selector.unregister(key.fileobj)
+        return writable, (news[0], news[1])
+
+
+def local_user() -> str:
+    """Who runs vinfra."""
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def _environment() -> dict[str, str]:
+    """What sshd would give: nothing of ours, which may hold secrets."""
+    account = pwd.getpwuid(os.geteuid())
+    path = os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+    return {"PATH": path, "HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name}

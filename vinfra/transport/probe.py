@@ -1,0 +1,151 @@
+"""All of a host's questions as one script, and its output as the answers.
+
+The script writes nothing, not even a temporary file: each question's output goes straight into one compressed stream,
+its errors into a variable, and a line with a nonce ends each answer.
+"""
+
+import gzip
+import re
+import zlib
+from collections.abc import Callable, Sequence
+
+from vinfra.errors import TransportError
+from vinfra.model import mark
+from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadMarks
+from vinfra.transport import pyinfra_facts, shell
+
+_LIMIT = 30
+
+# limit: sets $T to the words that put a time limit before a command (coreutils, then two generations of busybox).
+# ask: runs one question. A question that hung once makes the limit short for the rest, or 300 of them would take hours.
+_FUNCTIONS = """\
+limit() {
+if timeout -k 2 9 true; then T="timeout -k 2 $1"
+elif timeout 9 true; then T="timeout $1"
+elif timeout -t 9 true; then T="timeout -t $1"
+else T=
+fi
+} </dev/null 2>/dev/null
+ask() {
+n=$1; shift
+e=$("$@" </dev/null 2>&1 >&3 3>&-); r=$?
+case $r in
+124|137|143) r=124; e="no answer in time
+$e"; [ -z "$T" ] || limit 3;;
+esac
+printf '\\n%s %s %s\\n%s\\n%s.\\n' "$N" "$n" "$r" "$e" "$N" >&3
+}
+present() {
+[ -e "$1" ] && return 0
+m=$(ls -dL -- "$1" 2>&1 >/dev/null) && return 0
+printf '%s\\n' "$m" >&2
+case $m in *": No such file or directory"|*": Not a directory") exit 2;; esac
+exit 1
+}
+content() {
+present "$2"
+[ -f "$2" ] || { echo "$2: not a regular file" >&2; exit 1; }
+$T head -c "$1" -- "$2"
+}
+marks() {
+m=$(ls -dL -- "$1" 2>&1 >/dev/null) || case $m in
+*": No such file or directory") exit 0;;
+*) printf '%s\\n' "$m" >&2; exit 1;;
+esac
+[ -r "$1" ] && [ -x "$1" ] || { echo "$1: Permission denied" >&2; exit 1; }
+for f in "$1"/*.jsonl; do
+[ -e "$f" ] || continue
+cat -- "$f" && echo || exit 1
+done
+}
+"""
+
+
+def probe_script(questions: Sequence[Question], nonce: str, limit: int = _LIMIT) -> bytes:
+    """One script for all questions; a repeated question is asked once. `limit`: seconds for each."""
+    asks = [f"ask {number} {_render(question)}" for number, question in enumerate(dict.fromkeys(questions))]
+    lines = [
+        "{",
+        shell.PREAMBLE + f"N={nonce}",
+        _FUNCTIONS + f"limit {limit}",
+        "if gzip -1 </dev/null >/dev/null 2>&1; then z='gzip -1'; else z=cat; fi",
+        "printf '\\n%s begin\\n' $N",
+        "{ exec 3>&1",
+        *asks,
+        "} | $z",
+        "printf '\\n%s end\\n' $N",
+        "exit 0; }",
+    ]
+    return shell.raw("\n".join(lines) + "\n")
+
+
+def end_of_probe(nonce: str) -> bytes:
+    """What the output of a complete probe ends with."""
+    return f"\n{nonce} end\n".encode()
+
+
+def parse_probe(output: bytes, questions: Sequence[Question], nonce: str) -> dict[Question, Raw]:
+    """The answer to each question. Raises TransportError unless every one of them is there in full."""
+    begin, end = f"\n{nonce} begin\n".encode(), end_of_probe(nonce)
+    start = output.find(begin)
+    stop = output.find(end, start)
+    if start < 0 or stop < 0:
+        raise TransportError("the answers were cut short", "run it again; if it stays, look at the host's login shell")
+    stream = _unpacked(output[start + len(begin) : stop])
+    answers: dict[Question, Raw] = {}
+    position = 0
+    for number, question in enumerate(dict.fromkeys(questions)):
+        answers[question], position = _answer(stream, position, number, nonce.encode())
+    return answers
+
+
+def _unpacked(data: bytes) -> bytes:
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        hint = "something on the host writes into our output, perhaps a background job of its login shell"
+        raise TransportError("the answers were damaged on the way", hint) from error
+
+
+def _answer(stream: bytes, position: int, number: int, nonce: bytes) -> tuple[Raw, int]:
+    head = re.compile(rb"\n%s %d (\d+)\n" % (nonce, number)).search(stream, position)
+    tail = b"\n%s.\n" % nonce
+    stop = stream.find(tail, head.end()) if head else -1
+    if head is None or stop < 0:
+        raise TransportError("an answer is missing from what the host said")
+    errors = stream[head.end() : stop].decode("utf-8", "replace")
+    return Raw(int(head[1]), stream[position : head.start()], errors), stop + len(tail)
+
+
+def _render(question: Question) -> str:
+    return _RENDERERS[type(question)](question)
+
+
+def _exec(question: Question) -> str:
+    assert isinstance(question, Exec)
+    # `test` is part of the shell and cannot hang longer than any other way to look at a file.
+    return ("" if question.argv[0] == "test" else "$T ") + shell.words(question.argv)
+
+
+def _read_file(question: Question) -> str:
+    assert isinstance(question, ReadFile)
+    return f"content {int(question.limit)} {shell.words([question.path])}"
+
+
+def _read_marks(_: Question) -> str:
+    return f"marks {mark.DIRECTORY}"
+
+
+def _fact(question: Question) -> str:
+    assert isinstance(question, PyinfraFact)
+    return f"$T sh -c {shell.words([pyinfra_facts.command_text(question)])}"
+
+
+_RENDERERS: dict[type, Callable[[Question], str]] = {
+    Exec: _exec,
+    ReadFile: _read_file,
+    ReadMarks: _read_marks,
+    PyinfraFact: _fact,
+}

@@ -1,0 +1,158 @@
+"""Asking and changing one host through whatever opens a shell on it: questions and steps become scripts."""
+
+import shlex
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from vinfra.errors import SudoRefused, TransportError, Unreachable
+from vinfra.model.question import Question, Raw
+from vinfra.model.step import Step, StepResult
+from vinfra.transport import probe, shell, steps, sudo
+from vinfra.transport.dialogue import Dialogue, Heard, Process, Script, TimeIsUp
+
+_GRACE = 15.0
+_PARALLEL = 8  # sshd allows 10 sessions in a login unless told otherwise
+
+
+class Way(Protocol):
+    """How a shell is opened on one host."""
+
+    def open(self, command: str) -> Process:
+        """Start a command line there, logging in if that was not done yet. Raises TransportError."""
+        ...
+
+    def reset(self) -> None:
+        """Drop the login, so that the next `open` makes a new one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """How to become root: not at all, or by sudo with a password ("" for none)."""
+
+    user: str
+    sudo: bool
+    password: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds: for one question, for a whole probe, and for sudo to let us in."""
+
+    question: int = 30
+    probe: float = 180.0
+    sudo: float = 30.0
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Session:
+    """One host. A dropped login is made anew for questions; a step is never sent twice."""
+
+    def __init__(self, host: str, way: Way, root: Root, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._host = host
+        self._way = way
+        self._root = root
+        self._limits = limits
+        self._seats = threading.BoundedSemaphore(_PARALLEL)
+
+    def ask(self, questions: Sequence[Question]) -> Mapping[Question, Raw]:
+        """Every answer, in one round trip. Raises TransportError."""
+        if not questions:
+            return {}
+        nonce = shell.new_nonce()
+        body = probe.probe_script(questions, nonce, self._limits.question)
+        script = Script(body, probe.end_of_probe(nonce), self._limits.probe)
+        heard = self._question(script)
+        if heard.status is None and not heard.ended:
+            self._way.reset()
+            heard = self._question(script)
+        if not heard.ended:
+            raise self._cut_off(heard, "while it was asked")
+        try:
+            return probe.parse_probe(heard.out, questions, nonce)
+        except TransportError as error:
+            raise TransportError(f"{self._host}: {error.message}", error.hint) from error
+
+    def run(self, step: Step) -> StepResult:
+        """Run a step's calls, stopping at the first that fails. Raises TransportError when the end is not known."""
+        nonce = shell.new_nonce()
+        script = Script(steps.step_script(step, nonce), steps.end_of_step(nonce), step.timeout + _GRACE, steps.KEPT)
+        started = time.monotonic()
+        try:
+            heard = self._converse(_limited(step.timeout), script)
+        except TimeIsUp as error:
+            raise Unreachable(
+                f"{self._host}: no end of {step.summary!r} after {step.timeout:g} s, and it may still be running",
+                "look at the host before running it again",
+            ) from error
+        result = steps.parse_step(heard.out, heard.err, nonce, step) or self._unfinished(heard, nonce, step)
+        return replace(result, seconds=time.monotonic() - started)
+
+    def _unfinished(self, heard: Heard, nonce: str, step: Step) -> StepResult:
+        """A step whose script did not come to its end: stopped by its time limit, killed, or lost."""
+        if heard.status is None or (not steps.began(heard.out, nonce) and heard.status not in (124, 137)):
+            raise self._cut_off(heard, f"while {step.summary!r} ran; it may have run or not")
+        out, err = steps.heard(heard.out, nonce, step), steps.heard(heard.err, nonce, step)
+        stopped = f"stopped after {step.timeout:g} s" if heard.status in (124, 137) else "its shell was killed"
+        return StepResult(heard.status or 1, out, f"{err}\n{stopped}".strip())
+
+    def _question(self, script: Script) -> Heard:
+        try:
+            return self._converse("sh -s", script)
+        except TimeIsUp as error:
+            self._way.reset()
+            message = f"{self._host}: the questions were not answered in {self._limits.probe:g} s"
+            raise Unreachable(message, "the host may be overloaded, or one of its file systems hangs") from error
+
+    def _converse(self, shell_command: str, script: Script) -> Heard:
+        with self._seats:
+            if not self._root.sudo:
+                return self._hold(sudo.plain(shell_command), script, None)
+            if not self._root.password:
+                heard = self._hold(sudo.without_password(shell_command), script, None)
+                self._check_sudo(heard)
+                return heard
+            gate = sudo.Gate(shell.new_nonce(), self._root.password)
+            heard = self._hold(sudo.with_password(shell_command, gate), script, gate)
+            if not heard.rooted and heard.status is not None:
+                raise self._sudo_refused(heard)
+            return heard
+
+    def _hold(self, command: str, script: Script, gate: sudo.Gate | None) -> Heard:
+        return Dialogue(self._way.open(command), script, self._limits.sudo).hold(gate)
+
+    def _check_sudo(self, heard: Heard) -> None:
+        errors = heard.err.decode("utf-8", "replace")
+        silent = not heard.ended and b" begin\n" not in heard.out
+        if silent and heard.status is not None and any(mark in errors for mark in sudo.MARKS):
+            raise self._sudo_refused(heard)
+
+    def _sudo_refused(self, heard: Heard) -> SudoRefused:
+        refusal = sudo.refusal(self._root.user, heard.err.decode("utf-8", "replace"), heard.wrong_password)
+        return SudoRefused(f"{self._host}: {refusal.message}", refusal.hint)
+
+    def _cut_off(self, heard: Heard, when: str) -> TransportError:
+        if heard.status is None:
+            return Unreachable(f"{self._host}: the connection was lost {when}", "run it again when the host answers")
+        said = " ".join((heard.err or heard.out).decode("utf-8", "replace").split())[-200:]
+        return TransportError(
+            f"{self._host}: its shell ended with status {heard.status} {when}: {said or 'no message'}",
+            "the login needs a shell that runs `sh -s`",
+        )
+
+
+def _limited(seconds: float) -> str:
+    """The shell of a step, stopped on the host itself when its time is up, even if we are gone by then."""
+    whole = max(1, round(seconds))
+    tries = (
+        f"if timeout -k 2 9 true; then exec timeout -k 5 {whole} sh -s 2>&3",
+        f"elif timeout 9 true; then exec timeout {whole} sh -s 2>&3",
+        f"elif timeout -t 9 true; then exec timeout -t {whole} sh -s 2>&3",
+        "else exec sh -s 2>&3",
+    )
+    return f"sh -c {shlex.quote('exec 3>&2 2>/dev/null; ' + '; '.join(tries) + '; fi')}"

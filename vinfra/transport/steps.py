@@ -1,0 +1,148 @@
+"""A step's calls as one script that stops at the first that fails, and its output as the step's result."""
+
+import re
+import shlex
+from collections.abc import Callable
+
+from vinfra.model.step import Append, Call, Exec, Shell, Step, StepResult, Write
+from vinfra.transport import shell
+
+KEPT = 65536
+
+# replace: path, mode, owner, group; content on standard input. The new file is written where only root reads it, gets
+# its owner before its mode, and takes the old one's place in one rename. A file that is itself a mount point (such as
+# /etc/hosts of a container) cannot be renamed over and is written in place.
+_FUNCTIONS = """\
+replace() {
+p=$(readlink -f -- "$1" && echo .) || { echo "$1: no such directory" >&2; exit 1; }
+p=${p%??} mode=$2 owner=$3 group=$4
+[ ! -e "$p" ] || [ -f "$p" ] || { echo "$p: not a regular file" >&2; exit 1; }
+if [ -e "$p" ]; then
+[ -n "$mode" ] || mode=$(stat -c %a -- "$p") || exit
+[ -n "$owner" ] || owner=$(stat -c %u -- "$p") || exit
+[ -n "$group" ] || group=$(stat -c %g -- "$p") || exit
+fi
+umask 077
+b=${p##*/}; [ ${#b} -lt 200 ] || b=long
+rm -f -- "${p%/*}/.$b.vinfra."??????
+t=$(mktemp "${p%/*}/.$b.vinfra.XXXXXX") || exit
+trap 'rm -f -- "$t"' 0
+trap 'exit 1' 1 2 13 15
+cat >"$t" || exit
+[ "$(stat -c %s -- "$t")" = "$5" ] || { echo "$p: the content did not arrive in full" >&2; exit 1; }
+[ -z "$owner$group" ] || chown -- "$owner${group:+:$group}" "$t" || exit
+chmod -- "${mode:-0644}" "$t" || exit
+if [ -e "$p" ] && [ -d /sys/fs/selinux/booleans ]; then chcon --reference="$p" -- "$t" 2>/dev/null; fi
+sync -- "$t" 2>/dev/null || sync
+if grep -q -F -e " $p " /proc/self/mountinfo 2>/dev/null; then
+cat -- "$t" >"$p" && chown -- "$(stat -c %u:%g -- "$t")" "$p" && chmod -- "$(stat -c %a -- "$t")" "$p"
+exit
+fi
+mv -f -- "$t" "$p" || exit
+trap - 0
+if [ -d /sys/fs/selinux/booleans ]; then restorecon -- "$p" 2>/dev/null; fi
+exit 0
+}
+append() {
+umask 077
+mkdir -p -m 0700 -- "${1%/*}" || exit
+[ ! -s "$1" ] || [ -z "$(tail -c 1 -- "$1")" ] || echo >>"$1" || exit
+cat >>"$1"
+}
+"""
+
+
+def step_script(step: Step, nonce: str) -> bytes:
+    """One script for all calls of a step. What is secret travels in it, and never in a process's arguments."""
+    lines = [
+        "{",
+        shell.PREAMBLE + f"N={nonce}; umask 022",
+        "case $(command -v printf) in /*) echo 'this shell has no printf of its own' >&2; exit 126;; esac",
+        _FUNCTIONS + "printf '\\n%s begin\\n' $N; printf '\\n%s begin\\n' $N >&2",
+    ]
+    for number, call in enumerate(step.calls):
+        ok = call.ok if isinstance(call, Exec) else (0,)
+        lines.append(_RENDERERS[type(call)](call))
+        pattern = "|".join(map(str, ok))
+        lines.append(f"r=$?; case $r in {pattern});; *) printf '\\n%s end {number} %s\\n' $N $r; exit 1;; esac")
+    lines.append(f"printf '\\n%s end {len(step.calls) - 1} 0\\n' $N; exit 0; }}")
+    return shell.raw("\n".join(lines) + "\n")
+
+
+def end_of_step(nonce: str) -> bytes:
+    """What the output of a step that came to its end holds, whether it succeeded or not."""
+    return f"\n{nonce} end ".encode()
+
+
+def parse_step(out: bytes, err: bytes, nonce: str, step: Step) -> StepResult | None:
+    """The result, or None when the script did not come to its end."""
+    found = re.search(rb"\n%s end (\d+) (\d+)\n" % nonce.encode(), out)
+    if not found:
+        return None
+    return StepResult(
+        int(found[2]), heard(out[: found.start()], nonce, step), heard(err, nonce, step), 0, int(found[1])
+    )
+
+
+def heard(stream: bytes, nonce: str, step: Step) -> str:
+    """What the calls printed, without what the login shell printed before them and without the step's secrets."""
+    _, begin, after = stream.partition(f"\n{nonce} begin\n".encode())
+    text = (after if begin else stream)[-KEPT:].decode("utf-8", "replace")
+    for secret in _secrets(step):
+        text = text.replace(secret, "•••")
+    return text
+
+
+def began(out: bytes, nonce: str) -> bool:
+    """Whether the script started, so that it may have done something."""
+    return f"\n{nonce} begin\n".encode() in out
+
+
+def _secrets(step: Step) -> list[str]:
+    if not step.secret:
+        return []
+    texts: list[str] = []
+    for call in step.calls:
+        match call:
+            case Exec():
+                texts += [*call.stdin.decode("utf-8", "replace").splitlines(), *(value for _, value in call.env)]
+            case Write():
+                texts += call.content.decode("utf-8", "replace").splitlines()
+            case Append():
+                texts.append(call.line)
+            case Shell():
+                texts += call.text.split()
+    return sorted({text.strip() for text in texts if len(text.strip()) > 3}, key=len, reverse=True)
+
+
+def _exec(call: Call) -> str:
+    assert isinstance(call, Exec)
+    environment = "".join(f"{_name(name)}={shlex.quote(value)}; export {name}; " for name, value in call.env)
+    command = f"( {environment}{shell.words(call.argv)} )"
+    return f"{{ {shell.emit(call.stdin)}\n}} | {command}" if call.stdin else f"{command} </dev/null"
+
+
+def _name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError(f"not the name of an environment variable: {name!r}")
+    return name
+
+
+def _write(call: Call) -> str:
+    assert isinstance(call, Write)
+    arguments = shell.words([call.path, call.mode or "", call.owner or "", call.group or "", str(len(call.content))])
+    return f"{{ {shell.emit(call.content)}\n}} | ( replace {arguments} )"
+
+
+def _append(call: Call) -> str:
+    assert isinstance(call, Append)
+    return f"{{ {shell.emit(shell.raw(call.line + chr(10)))}\n}} | ( append {shell.words([call.path])} )"
+
+
+def _shell(call: Call) -> str:
+    assert isinstance(call, Shell)
+    # Not `sh -c`: its argument could be read in the process list while it runs.
+    return f"( eval {shlex.quote(call.text)} ) </dev/null"
+
+
+_RENDERERS: dict[type, Callable[[Call], str]] = {Exec: _exec, Write: _write, Append: _append, Shell: _shell}
