@@ -3,6 +3,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 PATH="$PWD/.venv/bin:$PATH"
+export VINFRA_CACHE="${VINFRA_CACHE:-$PWD/.cache}"
 site=blueprints/demo/site.yaml
 lab=demo
 
@@ -21,7 +22,8 @@ trap finish EXIT
 
 say "Two bare Debian hosts, reached over SSH, on this very machine"
 run vinfra lab up --name $lab --hosts 2
-export VINFRA_INVENTORY="$(vinfra lab status --name $lab --inventory)"
+home="$VINFRA_CACHE/labs/$lab"
+export VINFRA_INVENTORY="$home/inventory.yaml"
 run cat "$VINFRA_INVENTORY"
 
 say "What they should be"
@@ -37,7 +39,7 @@ say "The second plan is empty"
 run vinfra plan $site
 
 say "Somebody changes one thing by hand"
-run ssh -F "$(dirname "$VINFRA_INVENTORY")/ssh_config" lab2 'sysctl -w net.ipv4.ip_forward=0; echo hacked >/srv/www/index.html'
+run ssh -F "$home/ssh_config" demo2 'echo "Out of order" >/srv/www/index.html'
 
 say "Drift names it, and exits 2: this is the line for cron"
 expect=2 run vinfra drift $site

@@ -203,6 +203,18 @@ def test_acting_tells_and_is_journalled(vinfra: Any, engine: Any, command: str) 
     assert json.loads(out)["status"] == "failed"
 
 
+@pytest.mark.parametrize(
+    "word", [("-e", "pw=s3cret"), ("-epw=s3cret",), ("--extra", "pw=s3cret"), ("--extra=pw=s3cret",)]
+)
+def test_values_of_variables_are_not_kept(vinfra: Any, engine: Any, word: tuple[str, ...], tmp_path: Path) -> None:
+    calls = engine("apply", act)
+    _, out, err = vinfra("apply", "x.yaml", "--yes", *word)
+    assert calls[0][0].extra == ("pw=s3cret",)
+    journal = next((tmp_path / "state" / "runs").iterdir()).read_text()
+    assert "s3cret" not in out + err + journal
+    assert "pw=…" in out
+
+
 def test_acting_as_json_is_one_document(vinfra: Any, engine: Any) -> None:
     engine("apply", act)
     code, out, err = vinfra("apply", "x.yaml", "--yes", "--json")

@@ -10,7 +10,8 @@ from vinfra.report.failures import Failures
 
 
 def test_plan_document() -> None:
-    check("plan-rack.json", as_json.dumps(as_json.plan_document(samples.rack())) + "\n")
+    document = {**as_json.plan_document(samples.rack()), "vinfra": "VERSION"}
+    check("plan-rack.json", as_json.dumps(document) + "\n")
 
 
 def test_outcome_document() -> None:
@@ -18,7 +19,7 @@ def test_outcome_document() -> None:
     failures = Failures()
     failures.step_ended(change, samples.STEP, result)
     document = as_json.outcome_document(outcome, "apply", failures)
-    del document["plan"]
+    del document["plan"], document["vinfra"]
     check("outcome-failed.json", as_json.dumps(document) + "\n")
 
 

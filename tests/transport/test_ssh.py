@@ -74,6 +74,13 @@ def test_a_step_is_stopped_on_the_host(server: Server, port: int, connect: Conne
     assert writer.run(Step("look", (Run(("pgrep", "-f", "^sleep 4242"), ok=(1,)),))).out == ""
 
 
+def test_a_step_that_will_not_stop_is_killed(server: Server, port: int, connect: Connect) -> None:
+    deaf = Run(("sh", "-c", "trap '' TERM; sleep 4; sleep 4"))
+    result = connect(server.host("h", port)).writer("h").run(Step("deaf", (deaf,), timeout=1))
+    assert result.returncode != 0
+    assert result.err.endswith("stopped after 1 s")
+
+
 def test_one_hanging_question_does_not_hold_the_rest(server: Server, port: int, connect: Connect) -> None:
     reader = connect(server.host("h", port), limits=Limits(question=1)).reader("h")
     hangs = Exec(("systemd-detect-virt",))  # the lab's own, which sleeps
@@ -201,6 +208,20 @@ def test_ssh_config_is_honoured(server: Server, port: int, connect: Connect, tmp
     _forget_ssh_config()
     host = server.host("web", 0, address="", user="", key_file=None, host_key="strict")
     assert connect(host).reader("web").ask([UNAME])[UNAME].ok
+    _forget_ssh_config()
+
+
+def test_a_proxy_command_and_match_exec(server: Server, port: int, connect: Connect, tmp_path: Path) -> None:
+    relay = tmp_path / "relay"
+    relay.write_text("#!/bin/bash\nexec 3<>/dev/tcp/$1/$2\ncat <&3 & cat >&3; kill $!\n")
+    relay.chmod(0o755)
+    ssh = tmp_path / ".ssh"
+    ssh.mkdir()
+    (ssh / "config").write_text(f'Match exec "true"\n  ProxyCommand {relay} 127.0.0.1 %p\n')
+    _forget_ssh_config()
+    host = server.host("h", port, address="no.such.name.invalid")
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: connect(host).reader("h").ask([UNAME])).result()[UNAME].ok
     _forget_ssh_config()
 
 

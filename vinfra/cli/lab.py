@@ -56,10 +56,8 @@ def _show(running: "Lab", *, as_json: bool) -> None:
         return
     for host in running.hosts.values():
         typer.echo(f"{host.name}  127.0.0.1:{host.port}  {'up' if host.pid else 'off'}")
-    first = next(iter(running.hosts.values()))
-    options = f"-F none -i {running.key_file} -o UserKnownHostsFile={running.known_hosts}"
     typer.echo(f"inventory  {running.inventory}")
-    typer.echo(f"log in     ssh {options} -p {first.port} root@127.0.0.1")
+    typer.echo(f"log in     ssh -F {running.ssh_config} {next(iter(running.hosts))}")
     typer.echo(f"accounts   root by key; ops by key or password {running.password} (sudo asks for it)")
     typer.echo("packages   apt-get install works; the hosts have no other way out")
     typer.echo(f"take down  vinfra lab down{'' if running.name == 'lab' else f' --name {running.name}'}")

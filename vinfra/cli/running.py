@@ -3,7 +3,7 @@
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,18 @@ def must_be_agreed(command: str, yes: bool, json: bool) -> None:
         )
 
 
+def told(command: str, arguments: Sequence[str]) -> list[str]:
+    """The command line as it may be printed and kept: without the values of -e, which may be secrets."""
+    words = [command]
+    for word in arguments:
+        value = words[-1] in ("-e", "--extra") or word.startswith(("-e", "--extra="))
+        start = word.removeprefix("--extra=").removeprefix("-e")
+        lead = word[: len(word) - len(start)]
+        hides = value and "=" in start and not start.startswith("@")
+        words.append(f"{lead}{start.partition('=')[0]}=…" if hides else word)
+    return words
+
+
 def carry_out(act: "Act", command: str, file: Path, output: Output, yes: bool, cost: Cost, skip_refused: bool) -> int:
     """Run `act` under watch and tell how it ended; returns the exit code."""
     from vinfra.model.action import Impact
@@ -42,7 +54,8 @@ def carry_out(act: "Act", command: str, file: Path, output: Output, yes: bool, c
 
     failures = Failures()
     began = time.monotonic()
-    with Journal(state_directory(), [command, *sys.argv[2:]], file) as journal:
+    line = told(command, sys.argv[2:])
+    with Journal(state_directory(), line, file) as journal:
         with Progress(output.progress_console) as progress:
 
             def show(plan: "Plan") -> None:
@@ -59,8 +72,9 @@ def carry_out(act: "Act", command: str, file: Path, output: Output, yes: bool, c
         journal.exit_code = outcome.exit_code
         seconds = time.monotonic() - began
         if outcome.changes or outcome.exit_code:
-            again = f"vinfra {shlex.join([command, *sys.argv[2:]])}"
-            output.lines(ending_lines(outcome, failures, again, seconds))
+            again = f"vinfra {' '.join(word if '…' in word else shlex.quote(word) for word in line)}"
+            did = "Destroyed" if command == "destroy" else "Applied"
+            output.lines(ending_lines(outcome, failures, again, seconds, did))
         output.document(outcome_document(outcome, command, failures, seconds))
     if journal.trouble:
         output.warn(journal.trouble)

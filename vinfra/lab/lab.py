@@ -152,6 +152,9 @@ def _write_access(lab: Lab) -> None:
     lines += [f"  {host.name}: {{address: 127.0.0.1, port: {host.port}}}" for host in lab.hosts.values()]
     lines += ["groups:", f"  web: {{hosts: [{', '.join(lab.hosts)}]}}"]
     state.replace(lab.inventory, "\n".join(lines) + "\n")
+    login = [f"Host {host.name}\n  HostName 127.0.0.1\n  Port {host.port}\n" for host in lab.hosts.values()]
+    common = f"Host *\n  User root\n  IdentityFile {lab.key_file}\n  UserKnownHostsFile {lab.known_hosts}\n"
+    state.replace(lab.ssh_config, "".join(login) + common)
 
 
 def _order(lab: Lab, what: str, host: str) -> Lab:

@@ -48,6 +48,11 @@ class Lab:
         return self.home / "id_ed25519"
 
     @property
+    def ssh_config(self) -> Path:
+        """For `ssh -F`: the hosts by their names."""
+        return self.home / "ssh_config"
+
+    @property
     def known_hosts(self) -> Path:
         """The hosts' keys, exact from the first connection."""
         return self.home / "known_hosts"

@@ -22,14 +22,16 @@ STYLES = {Status.FAILED: "bold red", Status.BLOCKED: "yellow", Status.LEFT: "yel
 MANY = 20
 
 
-def ending_lines(outcome: Outcome, failures: Failures, again: str, seconds: float = 0.0) -> list[Text]:
-    """The last lines of apply and destroy; `again` is the command line that goes on from here."""
+def ending_lines(
+    outcome: Outcome, failures: Failures, again: str, seconds: float = 0.0, did: str = "Applied"
+) -> list[Text]:
+    """The last lines of apply and destroy (what it `did`); `again` is the command line that goes on from here."""
     lines = [line for end in _told(outcome, Status.FAILED) for line in _failure(outcome, end, failures)]
     for status in (Status.BLOCKED, Status.BEYOND, Status.LEFT):
         lines.extend(_group(outcome, status))
     if lines:
         lines.append(Text())
-    lines.append(_sentence(outcome, seconds))
+    lines.append(_sentence(outcome, seconds, did))
     if outcome.interrupted or outcome.exit_code:
         lines.append(Text.assemble(("Next: ", "bold"), visible(_next(outcome, again))))
     return lines
@@ -45,23 +47,21 @@ def _next(outcome: Outcome, again: str) -> str:
         return f"vinfra plan shows what goes beyond what was agreed; {again} does it"
     if outcome.plan.unknown or outcome.plan.unread:
         return f"make the unknown hosts reachable, then {again} does the rest"
-    return f"see what was refused, then {again}"
+    return "what was refused needs another --max-impact, an `allow:` of its own, or another wish in the blueprint"
 
 
-def _sentence(outcome: Outcome, seconds: float) -> Text:
+def _sentence(outcome: Outcome, seconds: float, did: str) -> Text:
     counts = Counter(end.status for end in outcome.changes)
-    if not outcome.changes and not outcome.interrupted:
+    if not outcome.changes and not outcome.exit_code:
         return Text("Nothing to do.", style="bold")
-    told = [f"{counts[status]} {word}" for status, word in WORDS.items() if counts[status]]
+    told = [f"{counts[status]} {word}" for status, word in WORDS.items() if counts[status]] or ["nothing"]
     told += [f"{len(outcome.plan.refused)} refused"] if outcome.plan.refused else []
     told += [f"{several(len(outcome.plan.unknown), 'host')} unknown"] if outcome.plan.unknown else []
-    what = "Interrupted" if outcome.interrupted else "Applied"
+    what = "Interrupted" if outcome.interrupted else did
     took = f" in {seconds:.1f} s" if seconds else ""
     good = not outcome.exit_code
     run = f"  run {outcome.run}" if outcome.run else ""
-    return Text.assemble(
-        (f"{what}{took}: {', '.join(told) or 'nothing was begun'}.", "bold green" if good else "bold"), (run, "dim")
-    )
+    return Text.assemble((f"{what}{took}: {', '.join(told)}.", "bold green" if good else "bold"), (run, "dim"))
 
 
 def _told(outcome: Outcome, status: Status) -> list[ChangeOutcome]:

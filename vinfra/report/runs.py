@@ -60,7 +60,8 @@ class Run:
 
 def runs(directory: Path) -> list[Run]:
     """All runs, newest first. Files of somebody else and lines cut short are passed over."""
-    return [run for file in sorted(_files(directory), reverse=True) if (run := _read(file)) is not None]
+    found = [run for file in _files(directory) if (run := _read(file)) is not None]
+    return sorted(found, key=lambda run: (str(run.begin.get("time")), run.id), reverse=True)
 
 
 def find(directory: Path, name: str) -> Run:

@@ -121,7 +121,10 @@ class _Run:
         more = {item.path for item in now.fields} - {item.path for item in bound.fields}
         heavier = now.action in (Action.DELETE, Action.REPLACE) and now.action is not bound.action
         if now.action is not Action.NOOP and (more or heavier or now.impact > bound.impact):
-            raise _Beyond(f"goes beyond the plan: {now.action.name.lower()} {', '.join(sorted(more))} ({now.impact})")
+            what = " ".join((now.action.name.lower(), *sorted(more)))
+            raise _Beyond(
+                f"would {what} ({now.impact}); the plan said at most {bound.action.name.lower()} ({bound.impact})"
+            )
         return change
 
     def _steps(self, change: Change) -> None:

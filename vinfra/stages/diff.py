@@ -60,7 +60,11 @@ def _ordered(resources: Iterable[Resource], kinds: Kinds) -> list[Resource]:
 def _delta(resource: Resource, answer: Answer, kind: Kind, view: Scope) -> Delta:
     if isinstance(answer, Unknown):
         return Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason=answer.reason)
-    return kind.diff(resource, answer, view)
+    delta = kind.diff(resource, answer, view)
+    if delta.verdict is not Verdict.LATER:
+        return delta
+    # By then something may be there (a package brings its own configuration), and creating turns into updating.
+    return replace(delta, impact=max((delta.impact, *(change.impact for change in delta.fields))))
 
 
 def _owned(delta: Delta, resource: Resource, kind: Kind, view: Scope, owner: str) -> Delta:

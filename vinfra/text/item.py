@@ -62,7 +62,7 @@ class Maker:
         say = _Voice(declaration, complaints)
         value = declaration.value
         if variables is not None and (not isinstance(value, dict)) and not _waits(value, variables):
-            value = variables.render(value)
+            value, variables = variables.render(value), None  # what was rendered is no template any more
         fields = _fields(value, kind, say)
         if fields is None:
             return self._checked(Item(None), declaration, kind, say)

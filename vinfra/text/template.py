@@ -95,8 +95,7 @@ class Variables(Mapping[str, Any]):
             return [self.render(value) for value in raw]
         if not is_template(raw):
             return raw
-        value = as_tree(self._evaluated(raw))
-        return str(value) if isinstance(value, str) else value
+        return as_tree(self._evaluated(raw))
 
     def check(self, raw: Any, *, prose: bool = False) -> list[Problem]:
         """What is wrong with a tree that cannot be rendered yet: names that nobody defines, circles, bad syntax."""

@@ -70,7 +70,10 @@ class ChannelProcess:
     def status(self) -> int | None:
         self._channel.status_event.wait(0.5)
         code = self._channel.exit_status
-        return code if code >= 0 else None
+        if code >= 0:
+            return code
+        # A signal killed it: sshd tells so in a message that our SSH library drops.
+        return 137 if self._channel.eof_received and self._transport.is_active() else None
 
     def stop(self) -> None:
         self._channel.close()

@@ -50,7 +50,10 @@ class Script:
 
 @dataclass(slots=True)
 class Heard:
-    """What a process said. `status` None: the connection was lost. `rooted` False: it never got past sudo's gate."""
+    """What a process said. `status` None: the connection was lost.
+
+    `rooted` False: it never got past sudo's gate, perhaps because the password was wrong or its time was up (`late`).
+    """
 
     out: bytes = b""
     err: bytes = b""
@@ -58,6 +61,7 @@ class Heard:
     ended: bool = False
     rooted: bool = True
     wrong_password: bool = False
+    late: bool = False
 
 
 class Dialogue:
@@ -88,28 +92,35 @@ class Dialogue:
         return bytes(self._out), bytes(self._err)
 
     def _pass(self, gate: Gate) -> Heard | None:
+        """Become root; what was heard instead if that failed."""
         deadline = time.monotonic() + self._gate_limit
-        asked = 0
-        while gate.ready not in self._out:
-            if self._hear(deadline) is None:
-                break
-            prompts = self._err.count(gate.prompt)
-            if prompts > asked and not asked:
-                self._process.send(gate.password.encode() + b"\n", deadline)
-            elif prompts > asked:
-                break
-            asked = prompts
-        if gate.ready in self._out:
-            return None
-        self._process.finish()
+        late = False
         try:
+            if self._answer(gate, deadline):
+                return None
+            self._process.finish()  # sudo meets the end of its input and gives up, after one attempt at the most
             while self._hear(deadline) is not None:
                 pass
         except TimeIsUp:
-            pass
+            late = True
         wrong = self._err.count(gate.prompt) > 1
         errors = bytes(self._err).replace(gate.prompt, b"\n")
-        return Heard(bytes(self._out), errors, self._process.status(), rooted=False, wrong_password=wrong)
+        status = None if late else self._process.status()
+        return Heard(bytes(self._out), errors, status, rooted=False, wrong_password=wrong, late=late)
+
+    def _answer(self, gate: Gate, deadline: float) -> bool:
+        """Give the password when it is asked for, once. Whether the root shell is ready."""
+        sent = False
+        while gate.ready not in self._out:
+            if self._hear(deadline) is None:
+                return False
+            prompts = self._err.count(gate.prompt)
+            if prompts > 1:
+                return False
+            if prompts and not sent:
+                self._process.send(gate.password.encode() + b"\n", deadline)
+                sent = True
+        return True
 
     def _hear_until(self, end: bytes, deadline: float) -> bool:
         """Hear until the line that begins with `end` is complete; False when the process stopped before it."""

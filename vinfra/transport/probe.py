@@ -14,7 +14,7 @@ from vinfra.model import mark
 from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadMarks
 from vinfra.transport import pyinfra_facts, shell
 
-_LIMIT = 30
+_LIMIT = 60
 
 # limit: sets $T to the words that put a time limit before a command (coreutils, then two generations of busybox).
 # ask: runs one question. A question that hung once makes the limit short for the rest, or 300 of them would take hours.

@@ -4,7 +4,7 @@ import shlex
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from vinfra.errors import SudoRefused, TransportError, Unreachable
@@ -35,14 +35,14 @@ class Root:
 
     user: str
     sudo: bool
-    password: str = ""
+    password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Seconds: for one question, for a whole probe, and for sudo to let us in."""
 
-    question: int = 30
+    question: int = 60
     probe: float = 180.0
     sudo: float = 30.0
 
@@ -69,8 +69,7 @@ class Session:
         script = Script(body, probe.end_of_probe(nonce), self._limits.probe)
         heard = self._question(script)
         if heard.status is None and not heard.ended:
-            self._way.reset()
-            heard = self._question(script)
+            heard = self._question(script)  # the way logs in anew if its login was lost
         if not heard.ended:
             raise self._cut_off(heard, "while it was asked")
         try:
@@ -105,7 +104,6 @@ class Session:
         try:
             return self._converse("sh -s", script)
         except TimeIsUp as error:
-            self._way.reset()
             message = f"{self._host}: the questions were not answered in {self._limits.probe:g} s"
             raise Unreachable(message, "the host may be overloaded, or one of its file systems hangs") from error
 
@@ -119,9 +117,13 @@ class Session:
                 return heard
             gate = sudo.Gate(shell.new_nonce(), self._root.password)
             heard = self._hold(sudo.with_password(shell_command, gate), script, gate)
-            if not heard.rooted and heard.status is not None:
-                raise self._sudo_refused(heard)
-            return heard
+            if heard.rooted:
+                return heard
+            raise (
+                self._cut_off(heard, "at sudo")
+                if heard.status is None and not heard.late
+                else self._sudo_refused(heard)
+            )
 
     def _hold(self, command: str, script: Script, gate: sudo.Gate | None) -> Heard:
         return Dialogue(self._way.open(command), script, self._limits.sudo).hold(gate)
@@ -134,6 +136,8 @@ class Session:
 
     def _sudo_refused(self, heard: Heard) -> SudoRefused:
         refusal = sudo.refusal(self._root.user, heard.err.decode("utf-8", "replace"), heard.wrong_password)
+        if heard.late and not heard.wrong_password:
+            refusal = SudoRefused(f"sudo did not answer in {self._limits.sudo:g} s", "try `sudo -v` in a login there")
         return SudoRefused(f"{self._host}: {refusal.message}", refusal.hint)
 
     def _cut_off(self, heard: Heard, when: str) -> TransportError:
@@ -150,9 +154,9 @@ def _limited(seconds: float) -> str:
     """The shell of a step, stopped on the host itself when its time is up, even if we are gone by then."""
     whole = max(1, round(seconds))
     tries = (
-        f"if timeout -k 2 9 true; then exec timeout -k 5 {whole} sh -s 2>&3",
-        f"elif timeout 9 true; then exec timeout {whole} sh -s 2>&3",
-        f"elif timeout -t 9 true; then exec timeout -t {whole} sh -s 2>&3",
-        "else exec sh -s 2>&3",
+        f"if timeout -k 2 9 true; then exec timeout -k 5 {whole} sh -s 2>&3 3>&-",
+        f"elif timeout 9 true; then exec timeout {whole} sh -s 2>&3 3>&-",
+        f"elif timeout -t 9 true; then exec timeout -t {whole} sh -s 2>&3 3>&-",
+        "else exec sh -s 2>&3 3>&-",
     )
     return f"sh -c {shlex.quote('exec 3>&2 2>/dev/null; ' + '; '.join(tries) + '; fi')}"

@@ -206,6 +206,8 @@ def _end(transport: paramiko.Transport) -> None:
             transport.sock.shutdown(socket.SHUT_RDWR)  # wakes its thread, which would look up only ten times a second
     transport.close()
     transport.sock.close()
+    if isinstance(transport.sock, paramiko.ProxyCommand):
+        transport.sock.process.communicate()
     if transport.is_alive():
         transport.join(2)
 

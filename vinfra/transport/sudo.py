@@ -7,7 +7,7 @@ anything, and passes over every line before the one that starts the script.
 """
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vinfra.errors import SudoRefused
 
@@ -17,7 +17,7 @@ class Gate:
     """What is waited for and what is sent on the way to a root shell that asks for a password."""
 
     nonce: str
-    password: str
+    password: str = field(repr=False)
 
     @property
     def prompt(self) -> bytes:
