@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,8 @@ from vinfra.model.secret import Secret
 from vinfra.model.spec import Deferred
 from vinfra.text.template import render, render_text
 
-INV = "hosts: {web1: {address: 10.0.0.1, vars: {rack: a}}, web2: {vars: {rack: b}}, db: {vars: {rack: a}}}\ngroups: {web: {hosts: [web1, web2]}}\n"
+INV = "hosts: {web1: {address: 10.0.0.1, vars: {rack: a}}, web2: {vars: {rack: b}}, db: {vars: {rack: a}}}\n"
+INV += "groups: {web: {hosts: [web1, web2]}}\n"
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +56,8 @@ def test_block_text_keeps_its_lines() -> None:
 
 
 def test_present_absent_and_shorthand() -> None:
-    body = "packages: {a: , b: present, c: absent, d: '1.0', e: {version: 2.10}}\nfiles: {/absent: 'absent', /gone: absent}"
+    body = "packages: {a: , b: present, c: absent, d: '1.0', e: {version: 2.10}}\n"
+    body += "files: {/absent: 'absent', /gone: absent}"
     found = read({"web.yaml": blueprint(body)})
     versions = [getattr(found[f"host.package:localhost/{name}"].desired, "version", "gone") for name in "abcde"]
     assert versions == [None, None, "gone", "1.0", "2.10"]
@@ -70,7 +73,7 @@ def test_values_without_host_names_are_made_once() -> None:
             "inv.yaml": INV,
         }
     )
-    specs = {
+    specs: dict[str, list[Any]] = {
         name: [found[f"host.file:{host}/{name}"].desired for host in ("web1", "db", "web2")]
         for name in ("same", "rack", "host")
     }

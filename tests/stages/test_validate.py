@@ -67,11 +67,13 @@ def test_precedence_is_what_is_printed() -> None:
         "": "hosts: {h: {}}\n",
     }
 
-    def value(inv: str, given: str = "", parts: str = part, **more: list[str]) -> object:
+    def value(
+        inv: str, given: str = "", parts: str = part, var_files: list[str] | None = None, extra: list[str] | None = None
+    ) -> object:
         with_ = "{v: with}" if given else "{}"
         web = f"blueprint: b\nvars: {{v: blueprint}}\ninclude: [{{file: p.yaml, with: {with_}, hosts: h}}]\n"
         files = {"web.yaml": web, "p.yaml": parts, "inv.yaml": inventory[inv], "v.yaml": "v: file\n"}
-        return read(files, **more).field("host.file:h/v", "content")
+        return read(files, extra or (), var_files or ()).field("host.file:h/v", "content")
 
     found = [
         value("", parts=part.replace("v: included", "")),

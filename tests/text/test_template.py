@@ -76,11 +76,12 @@ def test_renders(text: str, value: Any) -> None:
         ("x {{ secret }}", "a secret cannot stand inside text; give it a field of its own"),
         ("{{ [].append(1) }}", "not allowed in a template: access to attribute 'append' of 'list' object is unsafe."),
         ("{{ ''.__class__ }}", "not allowed in a template: access to attribute '__class__' of 'str' object is unsafe."),
+        ("{{ ''.x ~ port }}", "the template fails: nothing is called 'x' there"),
         ("{{ range }}", "the expression yields function; write one that yields text"),
         ("{{ port / 0 }}", "the template fails: division by zero"),
         ("{{ text + 1 }}", 'the template fails: can only concatenate str (not "int") to str'),
         ("{% include 'x' %}", "the template fails: no loader for this environment specified"),
-        ("{{ lipsum() }}", "unknown variable 'lipsum'"),
+        ("{{ lipsum() }}", "unknown variable 'lipsum'; did you mean list?"),
     ],
 )
 def test_says_what_is_wrong(text: str, said: str) -> None:

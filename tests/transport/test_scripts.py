@@ -125,6 +125,13 @@ def test_calls(sh: list[str], tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "it's $here", "link", "new"]
 
 
+@pytest.mark.parametrize("content", [b"---\nyaml: 1\n", b"-e", b"%s\\n'$x'", b"", b"\n\n", b"-" * 40000, b"\r\0"])
+def test_contents_that_look_like_something_else(sh: list[str], tmp_path: Path, content: bytes) -> None:
+    result = do(Write(str(tmp_path / "file"), content), Run(("cat",), content), command=sh)
+    assert (tmp_path / "file").read_bytes() == content
+    assert result.out.encode() == content
+
+
 def test_a_cut_last_line_is_not_continued(sh: list[str], tmp_path: Path) -> None:
     (tmp_path / "log").write_text('{"cut')
     assert do(Append(str(tmp_path / "log"), "whole"), command=sh).returncode == 0

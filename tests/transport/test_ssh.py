@@ -217,7 +217,7 @@ def test_a_proxy_command_and_match_exec(server: Server, port: int, connect: Conn
     relay.chmod(0o755)
     ssh = tmp_path / ".ssh"
     ssh.mkdir()
-    (ssh / "config").write_text(f'Match exec "true"\n  ProxyCommand {relay} 127.0.0.1 %p\n')
+    (ssh / "config").write_text(f'Match exec "true"\n  ProxyCommand {relay} 127.0.0.1 %p\n  Port {port}\n')
     _forget_ssh_config()
     host = server.host("h", port, address="no.such.name.invalid")
     with ThreadPoolExecutor(1) as pool:
@@ -285,3 +285,19 @@ def test_nothing_is_left_behind(server: Server, port: int) -> None:
         list(pool.map(lambda name: connections.reader(name).ask([UNAME]), hosts))
         assert counted()[0] > before[0] + 19
     wait_for(lambda: counted() == before, "end of threads and files", 1)
+
+
+def test_a_host_that_came_back_is_found_again(server: Server, connect: Connect) -> None:
+    port = server.start()
+    connections = connect(server.host("h", port, connect_timeout=1.0))
+    writer = connections.writer("h")
+    assert writer.run(Step("x", (Run(("true",)),))).returncode == 0
+    os.kill(server.daemons[-1].pid, 19)
+    _kill_sessions(server, port)
+    with pytest.raises(Unreachable):
+        writer.run(Step("x", (Run(("true",)),)))
+    os.kill(server.daemons[-1].pid, 18)
+    with pytest.raises(Unreachable):
+        writer.ask([UNAME])
+    connections.forget("h")
+    assert connections.reader("h").ask([UNAME])[UNAME].ok

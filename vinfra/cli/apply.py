@@ -29,7 +29,7 @@ app = new_app()
 
 @app.command()
 def apply(
-    file: Annotated[Path, typer.Argument(help="The blueprint, or a plan saved by plan --out.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The blueprint, or a plan saved by plan --out.")],
     inventory: Inventory = None,
     extra: Extra = None,
     var_files: VarFiles = None,

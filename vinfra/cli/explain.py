@@ -77,7 +77,7 @@ def _collect(command: Any, path: str, found: list[Any]) -> None:
                 "" if default in (None, False, "", ()) or callable(default) else str(getattr(default, "value", default))
             )
             options.append(Option(names, parameter.help or "", shown))
-    usage = " ".join([path, *command.collect_usage_pieces(typer.Context(command))])
+    usage = " ".join([path, *(piece.strip("{}") for piece in command.collect_usage_pieces(typer.Context(command)))])
     found.append(Command(path, usage, " ".join((command.help or "").split()), tuple(options)))
     for name, inner in getattr(command, "commands", {}).items():
         _collect(inner, f"{path} {name}", found)

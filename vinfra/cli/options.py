@@ -12,7 +12,7 @@ from vinfra.errors import UsageError
 if TYPE_CHECKING:
     from vinfra.model.request import Request
 
-Blueprint = Annotated[Path, typer.Argument(help="The blueprint file.")]
+Blueprint = Annotated[Path, typer.Argument(metavar="BLUEPRINT", help="The blueprint file.")]
 Inventory = Annotated[
     Path | None,
     typer.Option(

@@ -35,7 +35,7 @@ def usage(error: Exception) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "vinfra"
     format_message = getattr(error, "format_message", error.__str__)
-    return UsageError(str(format_message()), f"{path} --help tells what there is")
+    return UsageError(str(format_message()).replace("Value error, ", ""), f"{path} --help tells what there is")
 
 
 def bug(error: Exception, arguments: list[str]) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.change import Delta, FieldChange
+from vinfra.model.kind import Scope
 from vinfra.model.spec import Spec, declared
 
 SAME = Delta(Action.NOOP)
@@ -70,6 +71,16 @@ def later(action: Action, reason: str, fields: Iterable[FieldChange] = ()) -> De
     heaviest = max((change.impact for change in changes), default=Impact.NONE)
     impact = Impact.NONE if action is Action.CREATE and heaviest <= Impact.LIVE else heaviest
     return Delta(action, changes, impact, Verdict.LATER, reason)
+
+
+def bringers(scope: Scope, *sorts: str) -> list[str]:
+    """What changes on this host before, and may bring what is missing now: `package:nginx`, `file:/etc/x`, ..
+
+    `sorts` are beginnings of references. What is about to be removed brings nothing.
+    """
+    found = sorted(ref for ref in scope.changing if ref.startswith(sorts))
+    gone = {ref for ref in found if ref in scope.siblings and scope.siblings[ref].desired is None}
+    return [ref for ref in found if ref not in gone]
 
 
 def no_check(_name: str, _desired: Spec | None) -> str:

@@ -1,7 +1,6 @@
 """Read every file that a request names: the blueprint, what it includes, variables, the inventory."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from vinfra.text.collector import paused
 from vinfra.text.complaint import Complaints
 from vinfra.text.document import Document
 from vinfra.text.loaded import Loaded
+from vinfra.text.paths import beside
 from vinfra.text.template import RESERVED, Nested
 from vinfra.text.yaml import parse
 
@@ -77,7 +77,7 @@ class _Reading:
             if not isinstance(name, str) or not name:
                 continue
             pointer = ("include", index, "file") if isinstance(entry, dict) else ("include", index)
-            file = os.path.normpath(document.directory / Path(name).expanduser())
+            file = beside(document.directory, name)
             if file in above:
                 circle = " → ".join((*above[above.index(file) :], file))
                 self.complaints.add(document, pointer, f"files include each other in a circle: {circle}")
@@ -87,13 +87,16 @@ class _Reading:
             except OSError as error:
                 self.complaints.add(document, pointer, f"cannot read {file}: {error.strerror or error}")
                 continue
+            except ValueError:
+                self.complaints.add(document, pointer, "no file can have this name")
+                continue
             self.included[document.file, index] = file
             self._follow(found, (*above, file))
         self._followed.add(document.file)
 
     def _extra(self, item: str) -> tuple[Document, dict[str, Any]]:
         if item.startswith("@"):
-            document = self._named(Path(item[1:]).expanduser(), "var file")
+            document = self._named(Path(beside(Path(), item[1:])), "var file")
             return document, document.tree or {}
         name, equals, value = item.partition("=")
         names = name.split(".")

@@ -219,6 +219,8 @@ def compiled(text: str, *, prose: bool = False) -> Compiled:
             line = error.lineno if isinstance(error, TemplateSyntaxError) else 1
             raise fault(f"not a valid template: {said}", Position("", line, 1)) from None
         raise fault(f"not a valid template: {said}; to keep the text as it is, write !raw before it") from None
+    except Exception as error:  # Jinja evaluates constants while it compiles
+        raise fault(f"the template fails: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
 
 
 def _runner(tree: nodes.Template) -> Callable[[Mapping[str, Any]], Any]:

@@ -1,6 +1,5 @@
 """From a tree to a spec: secrets and paths are resolved, and what pydantic complains of is said in our words."""
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from vinfra.model.source import Pointer
 from vinfra.model.spec import Deferred, Spec, declared
 from vinfra.text.complaint import near, sort_of, unknown
 from vinfra.text.expression import is_secret
+from vinfra.text.paths import beside
 
 SECRET_SCHEMES = ("env", "file")
 Model = TypeVar("Model", bound=BaseModel)
@@ -68,14 +68,14 @@ def build(spec: type[Model], values: dict[str, Any], extra: tuple[str, ...] = ()
     return faults or made
 
 
-def beside(directory: Path, path: Any) -> Any:
+def absolute(directory: Path, path: Any) -> Any:
     """A path as seen from the directory of the file it is written in; a deferred one too."""
     if isinstance(path, Deferred):
         raw = str(path.raw)
         return path if raw.startswith("/") else Deferred(f"{directory.absolute()}/{raw}")
     if not isinstance(path, str):
         return path
-    return os.path.normpath(directory.absolute() / Path(path).expanduser())
+    return beside(directory.absolute(), path)
 
 
 def _with_secrets(value: Any, pointer: Pointer, faults: list[Fault]) -> Any:

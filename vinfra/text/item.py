@@ -13,7 +13,7 @@ from vinfra.model.spec import Deferred, Spec, declared
 from vinfra.model.values import Literal, Plain
 from vinfra.text.complaint import Complaints, near, pathway, sort_of
 from vinfra.text.expression import has_template, is_template, names_in, placed
-from vinfra.text.fields import beside, build, shape_of
+from vinfra.text.fields import absolute, build, shape_of
 from vinfra.text.template import FACTS, Variables
 
 META = ("needs", "protect", "allow")
@@ -100,7 +100,7 @@ class Maker:
         found = {name: values[name] for name in shape_of(spec).paths if values.get(name) is not None}
         directory = Path(say.declaration.position.file).parent
         for name, written in found.items():
-            path = found[name] = beside(directory, written)
+            path = found[name] = absolute(directory, written)
             if isinstance(path, str) and (complaint := self._unreadable(path)):
                 say((name,), complaint)
         return {**values, **found}

@@ -1,7 +1,6 @@
 """How to log in to a host: the keys that hosts, groups and `ssh:` share, checked and merged."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -13,6 +12,7 @@ from vinfra.text.complaint import Complaints, sort_of
 from vinfra.text.document import Document
 from vinfra.text.expression import templates_in
 from vinfra.text.fields import build
+from vinfra.text.paths import beside
 
 _KEY_LINE = re.compile(r"(ssh-|ecdsa-|sk-)[A-Za-z0-9@.-]+ [A-Za-z0-9+/]+=*( .*)?")
 
@@ -91,5 +91,5 @@ def settings(
     found = {key: item for key, item in made if item is not None}
     for key in _PATHS:
         if key in found:
-            found[key] = str(source.directory.absolute() / Path(found[key]).expanduser())
+            found[key] = beside(source.directory.absolute(), found[key])
     return found

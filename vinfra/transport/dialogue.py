@@ -40,12 +40,16 @@ class Process(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What is sent; what its output holds once it is done; how long it may take; how much of each stream to keep."""
+    """What is sent; what its output holds once it is done; how long it may take; how much of each stream to keep.
+
+    With `both` its errors hold the same end: the two streams arrive on their own, either of them first.
+    """
 
     body: bytes
     end: bytes
     limit: float
     keep: int | None = None
+    both: bool = False
 
 
 @dataclass(slots=True)
@@ -83,6 +87,9 @@ class Dialogue:
             self._process.send((gate.start if gate else b"") + self._script.body, deadline)
             self._process.finish()
             ended = self._hear_until(self._script.end, deadline)
+            while ended and self._script.both and self._script.end not in self._err:
+                if self._hear(deadline) is None:
+                    break
             return Heard(bytes(self._out), bytes(self._err), self._process.status(), ended)
         finally:
             self._process.stop()

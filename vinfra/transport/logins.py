@@ -110,15 +110,15 @@ class _MatchExec:
 
     @staticmethod
     def run(command: str, **_: Any) -> Any:
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        argv = ["/bin/sh", "-c", command]
         try:
-            code = subprocess.run(command, shell=True, timeout=10, check=False, **quiet).returncode  # noqa: S602
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
         except (OSError, subprocess.TimeoutExpired):
-            code = 1
-        return SimpleNamespace(ok=code == 0)
+            return SimpleNamespace(ok=False)
+        return SimpleNamespace(ok=done.returncode == 0)
 
 
-paramiko.config.invoke = _MatchExec
+paramiko.config.invoke = _MatchExec  # type: ignore[attr-defined]
 
 
 class _Lookup:

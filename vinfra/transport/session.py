@@ -80,7 +80,9 @@ class Session:
     def run(self, step: Step) -> StepResult:
         """Run a step's calls, stopping at the first that fails. Raises TransportError when the end is not known."""
         nonce = shell.new_nonce()
-        script = Script(steps.step_script(step, nonce), steps.end_of_step(nonce), step.timeout + _GRACE, steps.KEPT)
+        script = Script(
+            steps.step_script(step, nonce), steps.end_of_step(nonce), step.timeout + _GRACE, steps.KEPT, both=True
+        )
         started = time.monotonic()
         try:
             heard = self._converse(_limited(step.timeout), script)

@@ -18,7 +18,8 @@ unset CDPATH ENV BASH_ENV
 """
 
 _CHUNK = 16384
-_SPECIAL = re.compile(rb"[^\n\t\x20-\x24\x26\x28-\x5b\x5d-\x7e]")
+# All that printf or the shell might take for something else, a leading dash (an option to some) included.
+_SPECIAL = re.compile(rb"\A-|[^\n\t\x20-\x24\x26\x28-\x5b\x5d-\x7e]")
 
 
 def new_nonce() -> str:

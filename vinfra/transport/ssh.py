@@ -19,6 +19,7 @@ from pyinfra.connectors.ssh_util import _patch_paramiko_sk_key_support
 from pyinfra.connectors.sshuserclient.client import SSHClient
 
 from vinfra.errors import TransportError, Unreachable
+from vinfra.transport import proxy
 from vinfra.transport.channel import ChannelProcess, Closed, tunnel
 from vinfra.transport.foreign import FOREIGN, translated
 from vinfra.transport.hostkeys import HostKey, HostKeys
@@ -132,10 +133,11 @@ class Connector(SSHConnector):
             except _Dropped as error:
                 pause = random.uniform(0.1, 0.3) * 2**attempt  # noqa: S311  jitter, not a secret
                 if attempt == _RETRIES or time.monotonic() + pause > started + self._login.timeout:
-                    raise Unreachable(
-                        f"{self._login}: the server hangs up before the login ({error})",
-                        "too many logins at once? Raise MaxStartups in its sshd_config, or lower --forks",
-                    ) from error
+                    hint = "too many logins at once? Raise MaxStartups in its sshd_config, or lower --forks"
+                    if self._login.proxy_command:
+                        hint = "try its ProxyCommand by hand; in ssh_config, %p is the port that stands there"
+                    message = f"{self._login}: the server hangs up before the login ({error})"
+                    raise Unreachable(message, hint) from error
                 time.sleep(pause)
         raise AssertionError
 
@@ -159,12 +161,12 @@ class Connector(SSHConnector):
             transport.set_keepalive(self._login.keepalive)
         return transport
 
-    def _dial(self, deadline: float) -> socket.socket | paramiko.Channel | paramiko.ProxyCommand:
+    def _dial(self, deadline: float) -> socket.socket | paramiko.Channel:
         if self._through:
             return self._through.tunnel(self._login)
         try:
             if self._login.proxy_command:
-                return paramiko.ProxyCommand(self._login.proxy_command)
+                return proxy.connect(self._login.proxy_command)
             return _tcp(self._login.address, self._login.port, deadline)
         except FOREIGN as error:
             raise translated(error, str(self._login)) from error
@@ -206,8 +208,6 @@ def _end(transport: paramiko.Transport) -> None:
             transport.sock.shutdown(socket.SHUT_RDWR)  # wakes its thread, which would look up only ten times a second
     transport.close()
     transport.sock.close()
-    if isinstance(transport.sock, paramiko.ProxyCommand):
-        transport.sock.process.communicate()
     if transport.is_alive():
         transport.join(2)
 

@@ -43,6 +43,10 @@ trap - 0
 if [ -d /sys/fs/selinux/booleans ]; then restorecon -- "$p" 2>/dev/null; fi
 exit 0
 }
+end() {
+printf '\\n%s end\\n' $N >&2
+printf '\\n%s end %s %s\\n' $N $1 $2
+}
 append() {
 umask 077
 mkdir -p -m 0700 -- "${1%/*}" || exit
@@ -64,14 +68,14 @@ def step_script(step: Step, nonce: str) -> bytes:
         ok = call.ok if isinstance(call, Exec) else (0,)
         lines.append(_RENDERERS[type(call)](call))
         pattern = "|".join(map(str, ok))
-        lines.append(f"r=$?; case $r in {pattern});; *) printf '\\n%s end {number} %s\\n' $N $r; exit 1;; esac")
-    lines.append(f"printf '\\n%s end {len(step.calls) - 1} 0\\n' $N; exit 0; }}")
+        lines.append(f"r=$?; case $r in {pattern});; *) end {number} $r; exit 1;; esac")
+    lines.append(f"end {len(step.calls) - 1} 0; exit 0; }}")
     return shell.raw("\n".join(lines) + "\n")
 
 
 def end_of_step(nonce: str) -> bytes:
-    """What the output of a step that came to its end holds, whether it succeeded or not."""
-    return f"\n{nonce} end ".encode()
+    """What both outputs of a step that came to its end hold, whether it succeeded or not."""
+    return f"\n{nonce} end".encode()
 
 
 def parse_step(out: bytes, err: bytes, nonce: str, step: Step) -> StepResult | None:
@@ -87,7 +91,7 @@ def parse_step(out: bytes, err: bytes, nonce: str, step: Step) -> StepResult | N
 def heard(stream: bytes, nonce: str, step: Step) -> str:
     """What the calls printed, without what the login shell printed before them and without the step's secrets."""
     _, begin, after = stream.partition(f"\n{nonce} begin\n".encode())
-    text = (after if begin else stream)[-KEPT:].decode("utf-8", "replace")
+    text = (after if begin else stream).partition(f"\n{nonce} end".encode())[0][-KEPT:].decode("utf-8", "replace")
     for secret in _secrets(step):
         text = text.replace(secret, "•••")
     return text

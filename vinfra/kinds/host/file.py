@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from vinfra.kinds.compare import created, deleted, later, refused, updated
+from vinfra.kinds.compare import bringers, created, deleted, later, refused, updated
 from vinfra.kinds.host import ownership, paths
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Verdict
@@ -193,9 +193,9 @@ def _new(name: str, desired: Spec, notes: dict[str, Any], scope: Scope) -> Delta
     if waits:
         return later(Action.CREATE, reason, changes)
     if desired.content is None:
-        bringers = sorted(ref for ref in scope.changing if ref.startswith(("package:", "operation:")))
-        if bringers:
-            return later(Action.CREATE, f"not there yet; {bringers[0]} may bring it", changes)
+        found = bringers(scope, "package:", "operation:")
+        if found:
+            return later(Action.CREATE, f"not there yet; {found[0]} may bring it", changes)
         return refused(Action.CREATE, "it does not exist and no content is given")
     return refused(Action.CREATE, reason, changes) if reason else created(changes)
 

@@ -113,7 +113,7 @@ def _foreseen(item: Resource, names: Sequence[str], foreseen: Sequence[Foresight
         "removes": frozenset(name for one in known for name in one.removes),
         "downgrades": frozenset(name for one in known for name in one.downgrades),
         "instead": {old: new for one in known for old, new in one.instead.items()},
-        "unknown": {key: word for one in known for key, word in one.unknown.items()},
+        "unknown": {key: word for one in known for key, word in one.unknown.items() if key in mine},
         "error": "; ".join(one.error for one in known if one.error),
     }
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from posixpath import dirname as above
 
+from vinfra.kinds.compare import bringers
 from vinfra.model.answer import Unknown
 from vinfra.model.kind import Answers, Scope
 from vinfra.model.question import Exec
@@ -122,9 +123,9 @@ def unmade_parent(path: str, notes: dict[str, object], scope: Scope) -> tuple[bo
     sibling = scope.siblings.get(f"directory:{parent}")
     if sibling is not None and sibling.desired is not None:
         return False, ""
-    bringers = sorted(ref for ref in scope.changing if ref.startswith(("package:", "operation:", "user:")))
-    if bringers:
-        return True, f"{parent} is not there yet; {bringers[0]} may bring it"
+    found = bringers(scope, "package:", "operation:", "user:")
+    if found:
+        return True, f"{parent} is not there yet; {found[0]} may bring it"
     return False, f"{parent} does not exist; declare it under directories"
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vinfra.kinds.compare import created, deleted, later, refused, updated
+from vinfra.kinds.compare import bringers, created, deleted, later, refused, updated
 from vinfra.kinds.host import triggers, units
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
@@ -68,9 +68,8 @@ def check(name: str, desired: shape.Spec | None) -> str:
     for ref in triggers.of(desired):
         if ref.partition(":")[0] not in ("file", "package"):
             return f"{ref!r}: restart_on and reload_on take file:/path and package:name"
-    if not any(value is not None for _, value in desired):
-        return "say at least one of running, enabled, masked, restart_on and reload_on"
-    return ""
+    said = any(value is not None for _, value in desired)
+    return "" if said else "say at least one of running, enabled, masked, restart_on and reload_on"
 
 
 def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
@@ -127,25 +126,19 @@ def _gone(answer: Answer) -> Delta:
     actual = answer.actual if isinstance(answer, Present) else None
     if not isinstance(actual, Spec) or not (actual.running or actual.enabled):
         return Delta(Action.NOOP)
-    verbs = [word for word, on in (("stopped", actual.running), ("disabled", actual.enabled)) if on]
-    return deleted(Impact.RESTART if actual.running else Impact.LIVE, f"{' and '.join(verbs)}; its unit file stays")
+    return deleted(Impact.RESTART if actual.running else Impact.LIVE, "stopped and disabled; its unit file stays")
 
 
 def _missing(resource: Resource, desired: Spec, scope: Scope) -> Delta:
     """Packages, files and operations of this plan may bring the unit; then nothing is known before they have run."""
     name = units.full(resource.address.name)
-    bringers = sorted(
-        ref
-        for ref in scope.changing
-        if ref.startswith(("package:", "operation:"))
-        or ref.startswith(tuple(f"file:{folder}/" for folder in UNIT_FOLDERS))
-    )
+    found = bringers(scope, "package:", "operation:", *(f"file:{folder}/" for folder in UNIT_FOLDERS))
     fields = [
         FieldChange(key, None, wish)
         for key in ("running", "enabled", "masked")
         if (wish := getattr(desired, key)) is not None
     ]
-    if not bringers:
+    if not found:
         if desired.masked is True:
             return created(fields)
         if desired.running is not True and desired.enabled is not True and not triggers.of(desired):
@@ -155,7 +148,7 @@ def _missing(resource: Resource, desired: Spec, scope: Scope) -> Delta:
         if refs := getattr(desired, key):
             fields.append(FieldChange(key, None, refs, impact))
     fields.append(FieldChange("unit file", None, "read again"))
-    return later(Action.CREATE, f"{bringers[0]} may bring it", fields)
+    return later(Action.CREATE, f"{found[0]} may bring it", fields)
 
 
 def _fields(resource: Resource, desired: Spec, answer: Present, scope: Scope) -> Iterable[FieldChange]:

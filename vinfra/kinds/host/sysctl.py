@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vinfra.kinds.compare import created, deleted, later, no_references, refused, updated
+from vinfra.kinds.compare import bringers, created, deleted, later, no_references, refused, updated
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
@@ -105,9 +105,9 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         if found is None or not _equal(found, desired.value)
     ]
     if before is None:
-        bringers = sorted(ref for ref in scope.changing if ref.startswith(("package:", "operation:", "file:")))
-        if bringers:
-            return later(action, f"the kernel does not know it yet; {bringers[0]} may bring it", fields)
+        found = bringers(scope, "package:", "operation:")
+        if found:
+            return later(action, f"the kernel does not know it yet; {found[0]} may bring it", fields)
         return refused(action, "no such sysctl on this host; is its kernel module loaded?", fields)
     if action is Action.UPDATE:
         return updated(fields)

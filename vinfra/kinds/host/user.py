@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from vinfra.kinds.compare import compare, created, deleted, later, refused, updated
+from vinfra.kinds.compare import bringers, compare, created, deleted, later, refused, updated
 from vinfra.kinds.host import accounts, ownership
 from vinfra.kinds.host.accounts import Account
 from vinfra.model import spec as shape
@@ -183,9 +183,9 @@ def _grouped(delta: Delta, known: Sequence[str], scope: Scope) -> Delta:
     missing = sorted(wish - set(known))
     if not missing:
         return delta
-    bringers = sorted(ref for ref in scope.changing if ref.startswith(("package:", "operation:")))
-    if bringers:
-        return later(delta.action, f"no group {', '.join(missing)} yet; {bringers[0]} may bring it", delta.fields)
+    found = bringers(scope, "package:", "operation:")
+    if found:
+        return later(delta.action, f"no group {', '.join(missing)} yet; {found[0]} may bring it", delta.fields)
     return refused(delta.action, f"no group {', '.join(missing)} on this host", delta.fields)
 
 

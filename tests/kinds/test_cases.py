@@ -1,0 +1,197 @@
+"""Runs tests/cases/<kind>/*.yaml: what is wished for and what a host answered, against the row and the commands.
+
+source: where the recorded answers come from
+facts: {…}                 laid over those of a Debian 12
+answers:                   the beginning of a command line (or `read /path`, `fact name`): its output, or {rc, out, err}
+  stat -L: "81a4:root:root:0:0:8:1700000000.0:/etc/motd\n"
+cases:
+  the sentence that is proved:
+    /etc/motd: {content: "Welcome\n"}      name: desired, as in a blueprint; several may stand here, the first counts
+    answers: {…}           laid over the file's
+    changing: [package:x]  what else changes in this plan
+    marks: {name: [fields]}
+    expect: update ok live
+    fields: {content: "Hello\n -> Welcome\n"}
+    reason: a part of it
+    steps: [a part of each call]
+    covers: delete         what the case stands for when the expectation does not say it
+"""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vinfra.kinds.registry import KINDS
+from vinfra.model.action import Action, Verdict
+from vinfra.model.address import Address
+from vinfra.model.answer import Absent, Present, Unknown
+from vinfra.model.blueprint import Resource
+from vinfra.model.change import Change, Delta
+from vinfra.model.kind import Scope
+from vinfra.model.mark import Birth, Mark, State
+from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile
+from vinfra.model.step import Call, Shell, Write
+from vinfra.model.step import Exec as Run
+from vinfra.model.values import Plain
+
+CASES = Path(__file__).parents[1] / "cases"
+KEYWORDS = {"answers", "changing", "marks", "facts", "siblings", "expect", "fields", "reason", "steps", "covers"}
+DEBIAN: dict[str, Any] = {
+    "os": {"id": "debian", "version": "12", "family": "debian", "pretty": "Debian GNU/Linux 12 (bookworm)"},
+    "systemd": {"running": True, "state": "running"},
+    "package_manager": "apt",
+}
+NO_PROGRAM = Raw(127, b"", "no such program")
+
+
+class Loader(yaml.BaseLoader):
+    """Scalars as the blueprint's loader gives them: those without quotes as Plain, unconverted."""
+
+
+Loader.add_constructor(
+    "tag:yaml.org,2002:str", lambda _, node: Plain(node.value) if node.style is None else str(node.value)
+)
+
+
+def found() -> Iterator[Any]:
+    for file in sorted(CASES.glob("host.*/*.yaml")):
+        document = yaml.load(file.read_text("utf-8"), Loader)
+        assert document.get("source"), f"{file}: say where its answers come from"
+        for title, case in document["cases"].items():
+            both = {**document.get("answers", {}), **(case.get("answers") or {})}
+            names = [name for name in case if name not in KEYWORDS]
+            whole = {**case, "answers": both, "kind": file.parent.name, "wishes": {name: case[name] for name in names}}
+            yield pytest.param(whole, id=f"{file.parent.name}/{file.stem}: {title}")
+
+
+FOUND = list(found())
+
+
+def resource(kind: str, name: str, wish: Any) -> Resource:
+    module = KINDS[kind]
+    address = Address(kind, "h", name)
+    if wish == "absent":
+        return Resource(address, None)
+    value = wish if isinstance(wish, dict) else {module.SHORTHAND: wish} if wish else {}
+    return Resource(address, module.Spec.model_validate(value))
+
+
+def scope_of(case: dict[str, Any], facts: dict[str, Any]) -> Scope:
+    wanted = tuple(resource(case["kind"], name, wish) for name, wish in case["wishes"].items())
+    marks = {
+        name: (Mark("b", case["kind"], name, State.OWNED, Birth.CREATED, tuple(fields)),)
+        for name, fields in (case.get("marks") or {}).items()
+    }
+    others = {
+        ref: resource(f"host.{ref.partition(':')[0]}", ref.partition(":")[2], wish)
+        for ref, wish in (case.get("siblings") or {}).items()
+    }
+    siblings = {**{item.address.reference: item for item in wanted}, **others}
+    return Scope("h", wanted, facts, marks, siblings, frozenset(map(str, case.get("changing") or ())))
+
+
+def words(question: Question) -> str:
+    if isinstance(question, Exec):
+        return shlex.join(question.argv)
+    if isinstance(question, ReadFile):
+        return f"read {question.path}"
+    assert isinstance(question, PyinfraFact)
+    return f"fact {question.name}"
+
+
+def answered(question: Question, answers: dict[str, Any]) -> Raw:
+    text = words(question)
+    keys = [key for key in answers if text.startswith(key)]
+    if not keys:
+        return NO_PROGRAM
+    told = answers[max(keys, key=len)]
+    if isinstance(told, str):
+        return Raw(0, told.encode("utf-8", "surrogateescape"))
+    return Raw(int(told.get("rc", 0)), told.get("out", "").encode(), told.get("err", ""))
+
+
+def look(case: dict[str, Any]) -> tuple[Scope, Any]:
+    """As discovery does: ask until nothing new is asked; facts are there from the second round on."""
+    kind, answers = KINDS[case["kind"]], dict[Question, Raw]()
+    facts: dict[str, Any] = {}
+    for _ in range(8):
+        scope = scope_of(case, facts)
+        new = [question for question in kind.ask(scope, answers) if question not in answers]
+        if facts and not new:
+            return scope, kind.read(scope, answers)
+        answers |= {question: answered(question, case["answers"]) for question in new}
+        facts = {**DEBIAN, **(case.get("facts") or {})}
+    raise AssertionError("still asking after 8 rounds")
+
+
+def shown(call: Call) -> str:
+    if isinstance(call, Run):
+        return shlex.join(call.argv) + (f" <<< {call.stdin.decode()}" if call.stdin else "")
+    if isinstance(call, Write):
+        return f"write {call.path} {call.mode} {call.owner}:{call.group} {call.content.decode()}"
+    assert isinstance(call, Shell)
+    return call.text
+
+
+def delta_of(case: dict[str, Any]) -> tuple[Delta, list[str]]:
+    scope, answers = look(case)
+    wish, kind = scope.wanted[0], KINDS[case["kind"]]
+    assert not kind.check(wish.address.name, wish.desired)
+    answer = answers[wish.address.name]
+    if isinstance(answer, Unknown):
+        return Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason=answer.reason), []
+    delta = kind.diff(wish, answer, scope)
+    if delta.action is Action.NOOP or delta.verdict is not Verdict.OK:
+        return delta, []
+    assert isinstance(answer, Present | Absent)
+    actual = answer.actual if isinstance(answer, Present) else None
+    change = Change(wish.address, delta, wish.desired, actual, notes=dict(answer.notes))
+    steps = kind.steps(change, scope)
+    assert all("\n" not in step.summary for step in steps)
+    assert max((step.impact for step in steps), default=delta.impact) <= max(delta.impact, steps[0].impact)
+    return delta, [shown(call) for step in steps for call in step.calls]
+
+
+@pytest.mark.parametrize("case", FOUND)
+def test_case(case: dict[str, Any]) -> None:
+    delta, calls = delta_of(case)
+    said = f"{delta.action.name} {delta.verdict.name} {delta.impact}".lower()
+    assert said.startswith(case["expect"]), f"{said}: {delta.reason}"
+    assert case.get("reason", "") in delta.reason
+    if "fields" in case:
+        changes = {item.path: f"{worded(item.before)} -> {worded(item.after)}" for item in delta.fields}
+        assert changes == dict(case["fields"] or {})
+    if "steps" in case:
+        assert len(calls) == len(case["steps"]), calls
+        assert all(part in call for part, call in zip(case["steps"], calls, strict=True)), calls
+
+
+def worded(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def covered(case: dict[str, Any]) -> str:
+    if "covers" in case:
+        return str(case["covers"])
+    action, verdict = case["expect"].split()[:2]
+    return "unknown" if verdict == "unknown" else "update" if action == "replace" else str(action)
+
+
+@pytest.mark.parametrize("kind", [name for name in KINDS if name.startswith("host.")])
+def test_every_kind_is_covered(kind: str) -> None:
+    mine = [param.values[0] for param in FOUND if param.values[0]["kind"] == kind]
+    assert {covered(case) for case in mine} >= {"create", "noop", "update", "delete", "unknown"}
+
+
+@pytest.mark.parametrize("kind", [name for name in KINDS if name.startswith("host.")])
+def test_every_field_is_exercised(kind: str) -> None:
+    mine = [param.values[0] for param in FOUND if param.values[0]["kind"] == kind]
+    specs = [resource(kind, name, wish).desired for case in mine for name, wish in case["wishes"].items()]
+    used = {name for spec in specs if spec is not None for name in spec.model_fields_set}
+    # expand and place turn these into content before a kind sees them; tests/stages has them.
+    elsewhere = {"source", "template"} if kind == "host.file" else set()
+    assert set(KINDS[kind].Spec.model_fields) - elsewhere <= used
