@@ -62,7 +62,8 @@ def _host(
     try:
         state = _ask(host, wanted, search, reader(host), started)
     except TransportError as error:
-        state = HostState(host, error=error.message + (f" ({error.hint})" if error.hint else ""))
+        hint = " ".join(error.hint.split())
+        state = HostState(host, error=f"{error.message} ({hint})" if hint else error.message)
     observer.host_read(host, time.monotonic() - started, state.error)
     return state
 

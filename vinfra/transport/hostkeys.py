@@ -70,8 +70,10 @@ class _File:
     hashed: list[tuple[bytes, bytes, HostKey]] = field(default_factory=list)
     patterns: list[tuple[tuple[str, ...], HostKey]] = field(default_factory=list)
     revoked: set[HostKey] = field(default_factory=set)
+    found: dict[str, list[HostKey]] = field(default_factory=dict)
 
     def add(self, line: str) -> None:
+        self.found.clear()
         parts = line.split()
         if not parts or parts[0].startswith("#"):
             return
@@ -92,6 +94,11 @@ class _File:
                 self.plain.setdefault(name, []).append(key)
 
     def keys_of(self, name: str) -> list[HostKey]:
+        if name not in self.found:  # hashed names cost a digest for each line
+            self.found[name] = self._search(name)
+        return self.found[name]
+
+    def _search(self, name: str) -> list[HostKey]:
         found = list(self.plain.get(name, ()))
         found += [key for salt, digest, key in self.hashed if hmac.digest(salt, name.encode(), "sha1") == digest]
         return found + [key for patterns, key in self.patterns if _matches(name, patterns)]

@@ -16,6 +16,7 @@ from vinfra.transport import pyinfra_facts, shell
 
 _LIMIT = 60
 
+# present: ends with 2 for what does not exist, with 1 for what may not be looked at.
 # limit: sets $T to the words that put a time limit before a command (coreutils, then two generations of busybox).
 # ask: runs one question. A question that hung once makes the limit short for the rest, or 300 of them would take hours.
 _FUNCTIONS = """\
@@ -37,6 +38,11 @@ printf '\\n%s %s %s\\n%s\\n%s.\\n' "$N" "$n" "$r" "$e" "$N" >&3
 }
 present() {
 [ -e "$1" ] && return 0
+d=${1%/*}
+if [ -d "${d:=/}" ] && [ -x "$d" ] && [ ! -L "$1" ]; then
+echo "$1: No such file or directory" >&2
+exit 2
+fi
 m=$(ls -dL -- "$1" 2>&1 >/dev/null) && return 0
 printf '%s\\n' "$m" >&2
 case $m in *": No such file or directory"|*": Not a directory") exit 2;; esac
