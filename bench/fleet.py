@@ -49,18 +49,20 @@ class Fleet:
 
 
 def inside(main: Callable[[], None]) -> None:
-    """Call `main` in a network, mount and process namespace of its own (needs root)."""
-    if os.environ.get("FLEET_INSIDE"):
+    """Call `main` in a network, mount and process namespace of its own (needs root); its folder goes when it ends."""
+    if "FLEET_FOLDER" in os.environ:
         return main()
-    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv]
-    sys.exit(subprocess.run(command, env={**os.environ, "FLEET_INSIDE": "1"}, check=False).returncode)
-
-
-def start(size: int) -> tuple[Fleet, TemporaryDirectory[str]]:
-    """Start the sshd on a root filesystem of the lab's; the fleet lives as long as the namespace."""
     tree = ensure("bookworm", print).tree
-    work = TemporaryDirectory(dir="/dev/shm")
-    folder = Path(work.name)
+    with TemporaryDirectory(dir="/dev/shm") as folder:
+        environment = {**os.environ, "FLEET_FOLDER": folder, "FLEET_TREE": str(tree)}
+        apart = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        done = subprocess.run([*apart, sys.executable, *sys.argv], env=environment, check=False)
+    sys.exit(done.returncode)
+
+
+def start(size: int) -> Fleet:
+    """Start the sshd on a root filesystem of the lab's; the fleet lives as long as the namespace."""
+    folder, tree = Path(os.environ["FLEET_FOLDER"]), os.environ["FLEET_TREE"]
     for name in ("upper", "work", "root"):
         (folder / name).mkdir()
     for key in ("host_key", "user_key"):
@@ -82,4 +84,4 @@ def start(size: int) -> tuple[Fleet, TemporaryDirectory[str]]:
         subprocess.run(command, check=True)
     subprocess.Popen(["chroot", str(root), "/usr/sbin/sshd", "-D", "-e", "-f", "/fleet/sshd_config"])
     time.sleep(0.5)
-    return Fleet(folder, addresses), work
+    return Fleet(folder, addresses)
