@@ -29,7 +29,7 @@ from vinfra.stages.diff import diff
 from vinfra.stages.discover import Search, discover
 from vinfra.stages.expand import expand
 from vinfra.stages.load import load
-from vinfra.stages.place import place
+from vinfra.stages.place import Sources, place
 from vinfra.stages.plan import plan as make_plan
 from vinfra.stages.plan import with_steps
 from vinfra.stages.validate import validate as check
@@ -37,6 +37,7 @@ from vinfra.text.inventory import read_inventory
 from vinfra.text.pattern import select
 from vinfra.text.yaml import parse
 from vinfra.transport.reach import Connections
+from vinfra.transport.secrets import reveal
 
 NOBODY = Observers()
 
@@ -175,7 +176,7 @@ class _Look:
         search = Search(
             kinds=self.kinds,
             facts=host_facts,
-            place=partial(place, read_file=lru_cache(_text)),
+            place=partial(place, sources=Sources(lru_cache(_text), reveal)),
             owner=self.wish.blueprint.name if self.request.prune else "",
             spared=lambda address: address in declared or not self._aimed(address),
         )

@@ -1,7 +1,6 @@
-"""A real sshd of the tests' own, on loopback, in a mount namespace with its own users, sudoers and log.
+"""A real sshd and sudo on loopback, in a mount namespace of their own: the lab's root filesystem under an overlay.
 
-It needs root, `unshare`, and an sshd on this machine (VINFRA_SSHD names another one). Nothing of the machine is
-changed: /etc/passwd and its like are bind mounts that only the daemon and its children see.
+Nothing of the machine is changed, and no sshd has to be installed on it. Tests that use it carry the marker `lab`.
 """
 
 import os
@@ -16,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from vinfra.lab.rootfs import ensure
 from vinfra.model.inventory import Host, Inventory
 from vinfra.transport.reach import Connections
 
-SSHD = os.environ.get("VINFRA_SSHD", "/usr/sbin/sshd")
+SSHD = "/usr/sbin/sshd"
 USERS = ("nopass", "withpass", "stranger", "noisy")
 PASSWORD = "right-password"
 
@@ -40,9 +40,20 @@ MaxStartups 100:30:200
 LogLevel VERBOSE
 """
 
-_SETUP = """
+_ROOT = """
 set -e
 mount --make-rprivate /
+mkdir {root}/upper {root}/work {root}/new
+mount -t overlay overlay -o lowerdir={tree},upperdir={root}/upper,workdir={root}/work {root}/new
+mkdir -p {root}/new{folder}
+mount -t proc proc {root}/new/proc
+mount --rbind /dev {root}/new/dev
+mount --bind {folder} {root}/new{folder}
+exec chroot {root}/new sh -c "$1"
+"""
+
+_SETUP = """
+set -e
 for f in passwd shadow group sudoers; do mount --bind {folder}/etc/$f /etc/$f; done
 mount --bind {folder}/etc/sudoers.d /etc/sudoers.d
 mount --bind {folder}/pam-sudo /etc/pam.d/sudo
@@ -57,6 +68,15 @@ printf '#!/bin/sh\\nsleep 60\\n' >/usr/local/sbin/systemd-detect-virt
 chmod 755 /usr/local/sbin/systemd-detect-virt
 mount -t tmpfs -o mode=0755 tmpfs /run/sudo 2>/dev/null || true
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and "server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.lab)
+            if os.geteuid() != 0:
+                item.add_marker(pytest.mark.skip(reason="the SSH tests make a mount namespace: needs root"))
 
 
 @dataclass
@@ -76,7 +96,7 @@ class Server:
         return " ".join((self.folder / "host_key.pub").read_text().split()[:2])
 
     def inside(self, *command: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(["nsenter", "-t", str(self.keeper.pid), "-m", *command], start_new_session=True)
+        return subprocess.Popen(["nsenter", "-t", str(self.keeper.pid), "-m", "-r", *command], start_new_session=True)
 
     def start(self, extra: str = "", log: str = "log", env: dict[str, str] | None = None) -> int:
         """One more sshd with its own settings; returns its port."""
@@ -168,11 +188,6 @@ def _etc(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    for program in (SSHD, "unshare", "nsenter", "ssh-keygen", "openssl"):
-        if not shutil.which(program):
-            pytest.skip(f"no {program} on this machine (apt-get install openssh-server); SSH is not tested")
-    if os.geteuid() != 0:
-        pytest.skip("needs root for a mount namespace; SSH is not tested")
     folder = tmp_path_factory.mktemp("sshd")
     folder.chmod(0o755)
     _etc(folder)
@@ -181,7 +196,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         make_key(folder / name)
     shutil.copy(folder / "key.pub", folder / "authorized_keys")
     script = _SETUP.format(folder=folder) + f"touch {folder}/ready\nexec sleep 600\n"
-    keeper = subprocess.Popen(["unshare", "-m", "sh", "-c", script], start_new_session=True)
+    root = _ROOT.format(folder=folder, root=tmp_path_factory.mktemp("root"), tree=ensure("bookworm", print).tree)
+    keeper = subprocess.Popen(["unshare", "-m", "sh", "-c", root, "sh", script], start_new_session=True)
     lab = Server(folder, keeper)
     try:
         wait_for((folder / "ready").exists, "mount namespace")

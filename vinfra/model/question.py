@@ -32,6 +32,10 @@ READ_ONLY: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 
 
+# Facts of pyinfra's library that do more than read: one runs any command, the others fetch keys or write to a keyring.
+REFUSED_FACTS = frozenset({"server.Command", "gpg.GpgKey", "gpg.GpgKeys", "gpg.GpgSecretKeys"})
+
+
 class QuestionRefused(VinfraError):
     """A kind tried to ask something that is not known to be read-only: a bug in the kind."""
 

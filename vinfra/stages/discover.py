@@ -130,9 +130,14 @@ def _marks(raw: Raw) -> tuple[Marks, list[str]]:
 
 def _leftovers(host: str, search: Search, marks: Marks) -> tuple[Resource, ...]:
     """What the owner made on this host and no longer wishes for. What it merely found there is never among them."""
-    made = [mark for mark in marks.values() if mark.blueprint == search.owner and mark.birth is Birth.CREATED]
-    return tuple(
-        Resource(address, desired=None, protect=mark.protect)
-        for mark, address in ((mark, Address(mark.kind, host, mark.name)) for mark in made)
-        if mark.kind in search.kinds and not search.spared(address)
-    )
+    nouns = {name.rpartition(".")[2]: name for name in search.kinds}
+    found: list[Resource] = []
+    for mark in marks.values():
+        address = Address(mark.kind, host, mark.name)
+        made = mark.blueprint == search.owner and mark.birth is Birth.CREATED and mark.kind in search.kinds
+        if made and not search.spared(address):
+            references = frozenset().union(*search.kinds[mark.kind].references(mark.name, None))
+            pairs = (reference.split(":", 1) for reference in references)
+            after = frozenset(Address(nouns[noun], host, name) for noun, name in pairs if noun in nouns)
+            found.append(Resource(address, desired=None, after=after, protect=mark.protect))
+    return tuple(found)

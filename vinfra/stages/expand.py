@@ -242,8 +242,8 @@ class _Scopes:
             itself = {
                 "name": host.name,
                 "address": host.address or host.name,
-                "port": host.port,
-                "user": host.user,
+                "port": host.port or 22,
+                "user": host.user or "root",
                 "groups": list(host.groups),
             }
             found = {**host.variables, **self._top, HOST: itself, "groups": self._groups}

@@ -3,10 +3,7 @@
 import importlib
 from typing import Any
 
-from vinfra.model.question import PyinfraFact, QuestionRefused
-
-# Facts that run what they are given, or that fetch and store something while they look.
-_REFUSED = {"server.Command", "gpg.GpgKey", "gpg.GpgKeys", "gpg.GpgSecretKeys"}
+from vinfra.model.question import REFUSED_FACTS, PyinfraFact, QuestionRefused
 
 
 def command_text(question: PyinfraFact) -> str:
@@ -25,7 +22,7 @@ def command_text(question: PyinfraFact) -> str:
 def fact_class(name: str) -> Any:
     """pyinfra's class for `module.Class`; its `process` turns lines of output into the fact. Raises QuestionRefused."""
     module, _, attribute = name.partition(".")
-    if name in _REFUSED:
+    if name in REFUSED_FACTS:
         raise QuestionRefused(f"pyinfra's fact {name} may do more than read")
     if not (module.isidentifier() and attribute.isidentifier()):
         raise QuestionRefused(f"{name} is not the name of a pyinfra fact; write module.Class, such as server.Which")

@@ -16,13 +16,11 @@ from hashlib import sha1
 from typing import Any
 
 from vinfra.model.kind import Answers
-from vinfra.model.question import PyinfraFact
+from vinfra.model.question import REFUSED_FACTS, PyinfraFact
 from vinfra.model.step import Call, Shell, Write
 
 # Commands that are no shell text: a Python function, a file for this machine, another program of this machine.
 CLOSED = {"FunctionCommand": "Python functions", "FileDownloadCommand": "downloads", "RsyncCommand": "rsync"}
-# Facts that run what they are given, or that fetch and store something while they look.
-NOT_READ_ONLY = ("server.Command", "gpg.GpgKey", "gpg.GpgKeys", "gpg.GpgSecretKeys")
 NO_PROGRAM = 127
 _lock = threading.Lock()
 
@@ -98,7 +96,7 @@ class _Run:
         fact = kind()
         bound = inspect.signature(fact.command).bind(*args, **given).arguments if callable(fact.command) else {}
         question = PyinfraFact(kind.name, tuple(sorted((key, _frozen(value)) for key, value in bound.items())))
-        if kind.name in NOT_READ_ONLY:
+        if kind.name in REFUSED_FACTS:
             raise ValueError(f"it looks with {kind.name}, which does more than read")
         raw = self.answers.get(question)
         if raw is None:
