@@ -3,7 +3,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := python3 python3-venv ca-certificates iproute2 mmdebstrap openssh-client runc
+PACKAGES := python3 python3-venv busybox ca-certificates iproute2 mmdebstrap openssh-client runc
 export VINFRA_CACHE ?= $(CURDIR)/.cache
 
 .PHONY: demo test test-quick check fmt schemas docs bench setup system clean

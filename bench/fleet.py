@@ -82,6 +82,10 @@ def start(size: int) -> Fleet:
         ["mount", "--rbind", "/dev", f"{root}/dev"],
     ):
         subprocess.run(command, check=True)
+    # Ansible's modules need the whole standard library; the lab's hosts have Debian's minimal one.
+    library = Path(f"/usr/lib/python{sys.version_info.major}.{sys.version_info.minor}")
+    if (root / library.relative_to("/")).exists():
+        subprocess.run(["mount", "--bind", str(library), str(root / library.relative_to("/"))], check=True)
     subprocess.Popen(["chroot", str(root), "/usr/sbin/sshd", "-D", "-e", "-f", "/fleet/sshd_config"])
     time.sleep(0.5)
     return Fleet(folder, addresses)
