@@ -10,7 +10,17 @@ import pytest
 
 from vinfra.errors import TransportError
 from vinfra.model import mark
-from vinfra.model.question import READ_ONLY, Exec, PyinfraFact, Question, QuestionRefused, Raw, ReadFile, ReadMarks
+from vinfra.model.question import (
+    READ_ONLY,
+    Exec,
+    PyinfraFact,
+    Question,
+    QuestionRefused,
+    Raw,
+    ReadFile,
+    ReadMarks,
+    Reads,
+)
 from vinfra.model.step import Append, Call, Shell, Step, Write
 from vinfra.model.step import Exec as Run
 from vinfra.transport import probe, pyinfra_facts, shell, steps
@@ -45,7 +55,7 @@ def sh(request: pytest.FixtureRequest) -> list[str]:
 
 
 def test_questions(sh: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(READ_ONLY, "no-such-program", ((),))
+    monkeypatch.setitem(READ_ONLY, "no-such-program", (Reads(),))
     content = tmp_path / "it's a $file\nof \udcff bytes"
     content.write_bytes(EVERY_BYTE)
     (tmp_path / "dangling").symlink_to("nowhere")

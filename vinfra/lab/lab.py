@@ -17,7 +17,10 @@ from vinfra.lab.state import Lab
 Progress = Callable[[str], None]
 DEFAULT = "lab"
 _ROOM = 6 << 30
-_MADE = ("inventory.yaml", "id_ed25519", "id_ed25519.pub", "known_hosts", "state.json", "request.json", "control")
+_MADE = (
+    *("inventory.yaml", "id_ed25519", "id_ed25519.pub", "known_hosts", "ssh_config"),
+    *("state.json", "request.json", "control"),
+)
 _MADE_FOLDERS = ("seed", "run")
 
 

@@ -39,7 +39,7 @@ def pages(
     kinds: Kinds,
     commands: Sequence[Command],
     schemas: Mapping[str, Mapping[str, Any]],
-    read_only: Mapping[str, Sequence[Sequence[str]]],
+    read_only: Mapping[str, Sequence[object]],
     precedence: Sequence[str] = (),
 ) -> dict[str, str]:
     """docs/reference/: text by file name."""
@@ -105,15 +105,15 @@ def commands_page(commands: Sequence[Command]) -> str:
     return _page("Commands", lines)
 
 
-def reading_page(read_only: Mapping[str, Sequence[Sequence[str]]]) -> str:
+def reading_page(read_only: Mapping[str, Sequence[object]]) -> str:
     """What reading may run on a host."""
     lines = [
-        "While reading, nothing but these programs runs on a host, with these leading arguments, and files are read.",
+        "While reading, files are read and nothing but these programs runs on a host, called in these ways only.",
         "",
     ]
     rows = [
-        (f"`{name}`", ", ".join(f"`{' '.join(lead)}`" if lead else "any" for lead in leads))
-        for name, leads in sorted(read_only.items())
+        (f"`{name}`", ", ".join(f"`{way}`" if str(way) else "names only" for way in ways))
+        for name, ways in sorted(read_only.items())
     ]
     return _page("What reading runs", [*lines, *_table(("Program", "Arguments"), rows)])
 

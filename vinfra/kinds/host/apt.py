@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vinfra.model.kind import Answers
+from vinfra.model.question import READ_ONLY, Raw
 from vinfra.model.question import Exec as Ask
-from vinfra.model.question import Raw
 from vinfra.model.step import Exec
 
 LISTS = "/var/lib/apt/lists"
 STALE = 86400.0
-# apt-get(8): -s changes nothing; without the cache files it writes none either.
-SIMULATE = ("apt-get", "-s", "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=")
+SIMULATE = ("apt-get", *READ_ONLY["apt-get"][0].lead)
 LISTS_CHANGED = Ask(("stat", "-c", "%Y:%n", "--", LISTS, f"{LISTS}/partial"))
 LISTS_THERE = Ask(("ls", "-A", "-1", "--", LISTS))
 INTERRUPTED = Ask(("ls", "-A", "-1", "--", "/var/lib/dpkg/updates"))

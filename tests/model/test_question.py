@@ -1,0 +1,44 @@
+"""The read side's allow-list: what may be asked, and how it is called."""
+
+import pytest
+
+from vinfra.kinds.host.apt import SIMULATE
+from vinfra.model.question import Exec, QuestionRefused
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("rm", "-rf", "/"),
+        ("sh", "-c", "id"),
+        ("apt-get", "install", "x"),
+        ("apt-get", "-s", "install", "x"),
+        (*SIMULATE, "-o", "APT::Get::Simulate=false", "install", "x"),
+        (*SIMULATE, "-oAPT::Get::Simulate=false", "install", "--", "x"),
+        ("rpm", "-q", "--eval", "%(id)"),
+        ("rpm", "-e", "x"),
+        ("date", "-s", "now"),
+        ("date", "+%s.%N", "-s", "now"),
+        ("systemctl", "restart", "x"),
+        ("systemctl", "show", "-H", "elsewhere", "x"),
+        ("ip", "-j", "addr", "add", "10.0.0.1/8", "dev", "lo"),
+        ("sha256sum", "-c", "x"),
+        ("dpkg-query", "--admindir=/x", "-W"),
+    ],
+)
+def test_what_could_write_cannot_be_asked(argv: tuple[str, ...]) -> None:
+    with pytest.raises(QuestionRefused):
+        Exec(argv)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        (*SIMULATE, "install", "--no-remove", "--", "-odd", "x"),
+        ("stat", "-L", "-c", "%n", "--", "/x"),
+        ("systemctl", "show", "--timestamp=us+utc", "-p", "Id", "--", "x.service"),
+        ("getent", "passwd", "ada"),
+    ],
+)
+def test_what_only_reads_can(argv: tuple[str, ...]) -> None:
+    assert Exec(argv).argv == argv
