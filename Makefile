@@ -12,10 +12,10 @@ demo: setup  ## bring up two throw-away hosts and manage them; KEEP=1 leaves the
 	@KEEP=$(KEEP) blueprints/demo/run.sh
 
 test: test-quick  ## unit tests and cases, then the same on real hosts
-	$(BIN)/pytest -q -m lab
+	$(BIN)/pytest -q -n 2 -m lab
 
 test-quick: setup  ## unit tests and cases only
-	$(BIN)/pytest -q -m "not lab"
+	$(BIN)/pytest -q -n 2 -m "not lab"
 
 check: setup  ## format, lint, types, layers, generated files
 	$(BIN)/ruff format --check .

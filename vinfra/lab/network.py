@@ -49,6 +49,8 @@ class Network:
         """Give the n-th host, whose first process is `pid`, its eth0 on the bridge."""
         outer = f"host{number}"
         mac = f"02:77:00:00:{number >> 8:02x}:{number & 255:02x}"
+        # The kernel takes an ended host's namespace down in its own time, and until then the old pair is there.
+        self.call(subprocess.run, ["/sbin/ip", "link", "delete", outer], capture_output=True, check=False)
         lines = [f"link add {outer} type veth peer name eth0 address {mac} netns {pid}"]
         lines += [f"link set {outer} master {BRIDGE}", f"link set {outer} up"]
         self.call(_ip, lines)
