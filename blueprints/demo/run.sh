@@ -22,7 +22,7 @@ trap finish EXIT
 
 say "Two bare Debian hosts, reached over SSH, on this very machine"
 run vinfra lab up --name $lab --hosts 2
-home="$VINFRA_CACHE/labs/$lab"
+home="${VINFRA_CACHE#"$PWD/"}/labs/$lab"
 export VINFRA_INVENTORY="$home/inventory.yaml"
 run cat "$VINFRA_INVENTORY"
 

@@ -159,11 +159,9 @@ def test_hosts_that_cannot_be_read_do_not_hide_the_others(
 
 
 def test_sudo_with_a_password(vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path) -> None:
-    secret = tmp_path / "password"
-    secret.write_text(clean_lab.password + "\n")
-    secret.chmod(0o600)
     host = first(clean_lab)
-    entry = {"address": "127.0.0.1", "port": host.port, "user": "ops", "sudo_password": {"secret": f"file:{secret}"}}
+    secret = {"secret": f"file:{clean_lab.password_file}"}
+    entry = {"address": "127.0.0.1", "port": host.port, "user": "ops", "sudo_password": secret}
     machines = with_hosts(clean_lab, tmp_path, ops=entry)
     file = blueprint(tmp_path, {"ops": {"files": {"/srv/by-root": {"content": "x", "mode": "0600", "owner": "root"}}}})
     vinfra("apply", file, "--yes", machines=machines)

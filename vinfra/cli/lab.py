@@ -1,6 +1,7 @@
 """`vinfra lab up|down|status`: throw-away hosts on this machine to try blueprints on."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,8 +57,15 @@ def _show(running: "Lab", *, as_json: bool) -> None:
         return
     for host in running.hosts.values():
         typer.echo(f"{host.name}  127.0.0.1:{host.port}  {'up' if host.pid else 'off'}")
-    typer.echo(f"inventory  {running.inventory}")
-    typer.echo(f"log in     ssh -F {running.ssh_config} {next(iter(running.hosts))}")
-    typer.echo(f"accounts   root by key; ops by key or password {running.password} (sudo asks for it)")
+    typer.echo(f"inventory  {_near(running.inventory)}")
+    typer.echo(f"log in     ssh -F {_near(running.ssh_config)} {next(iter(running.hosts))}")
+    typer.echo(
+        f"accounts   root by key; ops by key or password, and sudo asks for it: see {_near(running.password_file)}"
+    )
     typer.echo("packages   apt-get install works; the hosts have no other way out")
     typer.echo(f"take down  vinfra lab down{'' if running.name == 'lab' else f' --name {running.name}'}")
+
+
+def _near(path: Path) -> Path:
+    """The path as one would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

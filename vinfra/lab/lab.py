@@ -18,7 +18,7 @@ Progress = Callable[[str], None]
 DEFAULT = "lab"
 _ROOM = 6 << 30
 _MADE = (
-    *("inventory.yaml", "id_ed25519", "id_ed25519.pub", "known_hosts", "ssh_config"),
+    *("inventory.yaml", "id_ed25519", "id_ed25519.pub", "known_hosts", "ssh_config", "password"),
     *("state.json", "request.json", "control"),
 )
 _MADE_FOLDERS = ("seed", "run")
@@ -155,6 +155,7 @@ def _write_access(lab: Lab) -> None:
     lines += [f"  {host.name}: {{address: 127.0.0.1, port: {host.port}}}" for host in lab.hosts.values()]
     lines += ["groups:", f"  web: {{hosts: [{', '.join(lab.hosts)}]}}"]
     state.replace(lab.inventory, "\n".join(lines) + "\n")
+    state.replace(lab.password_file, f"{lab.password}\n")
     login = [f"Host {host.name}\n  HostName 127.0.0.1\n  Port {host.port}\n" for host in lab.hosts.values()]
     common = f"Host *\n  User root\n  IdentityFile {lab.key_file}\n  UserKnownHostsFile {lab.known_hosts}\n"
     state.replace(lab.ssh_config, "".join(login) + common)

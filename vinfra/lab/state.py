@@ -53,6 +53,11 @@ class Lab:
         return self.home / "ssh_config"
 
     @property
+    def password_file(self) -> Path:
+        """The password of `ops`, for `sudo_password: {secret: "file:…"}`."""
+        return self.home / "password"
+
+    @property
     def known_hosts(self) -> Path:
         """The hosts' keys, exact from the first connection."""
         return self.home / "known_hosts"
