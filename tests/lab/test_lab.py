@@ -318,13 +318,16 @@ def test_other_releases_come_from_the_same_archives(monkeypatch: pytest.MonkeyPa
     assert [source.suite for source in sources.debian("sid")] == ["sid"]
 
 
-def test_the_command_line(lab: Lab) -> None:
+def test_the_command_line(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     run = CliRunner()
+    monkeypatch.chdir("/")
     shown = run.invoke(app, ["status", "--name", lab.name, "--json"])
     assert json.loads(shown.stdout)["pid"] == lab.pid
     shown = run.invoke(app, ["up", "--name", lab.name])
-    assert str(lab.inventory) in shown.stdout
-    assert lab.password in shown.stdout
+    assert str(lab.inventory).removeprefix("/") in shown.stdout
+    assert lab.password not in shown.stdout
+    assert lab.password_file.read_text().strip() == lab.password
+    assert lab.password_file.stat().st_mode & 0o777 == 0o600
     assert run.invoke(app, ["status", "--name", "no-such-lab"]).exit_code == 1
     assert run.invoke(app, ["down", "--name", "no-such-lab"]).stdout == "no-such-lab was not up\n"
 
