@@ -207,6 +207,27 @@ def test_a_controller_killed_at_work_is_followed_by_one_that_converges(
     assert ssh(first(clean_lab), "ls /srv").stdout == ""
 
 
+def test_a_controller_killed_while_packages_install_is_waited_for(
+    vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path
+) -> None:
+    host = first(clean_lab)
+    file = blueprint(tmp_path, {host.name: {"packages": ["nginx-light", "rsync"]}})
+    environment = {**os.environ, "VINFRA_INVENTORY": str(clean_lab.inventory), "VINFRA_STATE": str(tmp_path / "state")}
+    command = [sys.executable, "-m", "vinfra", "apply", str(file), "--yes"]
+    with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        while ssh(host, "systemctl is-active vinfra-packages").stdout != "active\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+    assert ssh(host, "systemctl is-active vinfra-packages").stdout == "active\n"
+    vinfra("apply", file, "--yes")
+    vinfra("plan", file)
+    assert (
+        ssh(host, "dpkg --audit; dpkg-query -W -f '${Status},' nginx-light rsync").stdout == 2 * "install ok installed,"
+    )
+    vinfra("destroy", file, "--yes")
+    assert ssh(host, "command -v rsync").stdout == ""
+
+
 def test_a_saved_plan_runs_once_and_goes_stale_by_reality(
     vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path
 ) -> None:

@@ -113,13 +113,24 @@ def _listed(text: str, title: str) -> list[str]:
     return names
 
 
+# One unit at a time, under one name: a run whose controller was killed is waited for. Its output goes to the journal,
+# not to us: with our end of a pipe gone, apt would die in the middle of its work.
+UNIT = "vinfra-packages.service"
+LASTING = f"""\
+while systemctl --quiet is-active {UNIT}; do sleep 0.3; done
+systemd-run --quiet --wait --collect --unit={UNIT} "$@" && exit 0
+status=$?
+journalctl --quiet --no-pager --output=cat --unit={UNIT} --lines=12 >&2
+exit $status
+"""
+
+
 def lasting(argv: tuple[str, ...], facts: Mapping[str, Any]) -> Exec:
     """As a transient unit where systemd runs: it outlives a lost connection and ends what dpkg began."""
     if not (facts.get("systemd") or {}).get("running"):
         return Exec(argv, env=ENVIRONMENT)
     settings = tuple(f"--setenv={name}={value}" for name, value in ENVIRONMENT)
-    unit = ("systemd-run", "--wait", "--pipe", "--collect", "--quiet", "--slice=vinfra.slice", *settings)
-    return Exec((*unit, "--", *argv))
+    return Exec(("sh", "-c", LASTING, "sh", *settings, "--", *argv))
 
 
 def update(facts: Mapping[str, Any]) -> Exec:
