@@ -5,7 +5,7 @@ load → validate → expand → discover → place → diff → plan → apply 
 
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from vinfra.model.change import Change
 from vinfra.model.discovery import HostState
 from vinfra.model.inventory import Inventory
 from vinfra.model.kind import Kinds
+from vinfra.model.mark import Mark
 from vinfra.model.outcome import Observer, Observers, Outcome
 from vinfra.model.plan import Plan
 from vinfra.model.request import Consent, Request, Wish
@@ -124,7 +125,7 @@ class _Look:
         self.states = self._discover(wanted)
         owner = self.wish.blueprint.name
         changes = {host: diff(state, self.kinds, owner) for host, state in self.states.items()}
-        made = make_plan(owner, self.states, changes, wanted, self.kinds)
+        made = make_plan(owner, self.states, changes, wanted, self.kinds, self._leftover)
         warnings = (*self.wish.blueprint.warnings, *made.warnings)
         return replace(made, digest=self.wish.blueprint.digest, warnings=warnings)
 
@@ -153,15 +154,34 @@ class _Look:
     def _wanted(self) -> dict[str, list[Resource]]:
         """The resources aimed at, by host, in inventory order; with `everywhere` every host in reach of --limit."""
         limit = _selected(self.wish.inventory, self.request.limit or "all")
-        aimed = {resource.address: resource for resource in self.wish.resources if self._aimed(resource.address)}
-        for resource in reversed(self.wish.resources):
-            if any(resource.address in other.needs for other in aimed.values()):
-                aimed[resource.address] = resource
+        aimed = self._with_needs({item.address for item in self.wish.resources if self._aimed(item.address)})
         wanted: dict[str, list[Resource]] = {host: [] for host in limit} if self.everywhere else {}
         for resource in self.wish.resources:
             if resource.address in aimed and resource.address.host in limit:
                 wanted.setdefault(resource.address.host, []).append(resource)
         return wanted
+
+    def _with_needs(self, aimed: set[Address]) -> set[Address]:
+        """What is aimed at and, unless it is named exactly, what that needs, and what that needs."""
+        if self.request.exact or not self.request.targets:
+            return aimed
+        needs = {resource.address: resource.needs for resource in self.wish.resources}
+        open_ends = list(aimed)
+        while open_ends:
+            more = needs.get(open_ends.pop(), frozenset()) - aimed
+            aimed |= more
+            open_ends += more
+        return aimed
+
+    @cached_property
+    def _declared(self) -> frozenset[Address]:
+        return frozenset(resource.address for resource in self.wish.resources)
+
+    def _leftover(self, mark: Mark, address: Address) -> bool:
+        """Whether a mark's object left this blueprint, and is aimed at. One machine may have two names: see `host`."""
+        elsewhere = mark.host != address.host and mark.host in self.wish.inventory.hosts
+        ours = self.request.prune and mark.blueprint == self.wish.blueprint.name and not elsewhere
+        return ours and address not in self._declared and self._aimed(address)
 
     def _aimed(self, address: Address) -> bool:
         names = (str(address), address.reference)
@@ -172,13 +192,12 @@ class _Look:
         )
 
     def _discover(self, wanted: dict[str, list[Resource]]) -> dict[str, HostState]:
-        declared = {resource.address for resource in self.wish.resources}
         search = Search(
             kinds=self.kinds,
             facts=host_facts,
             place=partial(place, sources=Sources(lru_cache(_text), reveal)),
-            owner=self.wish.blueprint.name if self.request.prune else "",
-            spared=lambda address: address in declared or not self._aimed(address),
+            owner=self.wish.blueprint.name,
+            leftover=self._leftover,
         )
         return discover(wanted, search, self.connections.reader, self.observer, self.request.forks)
 
@@ -191,7 +210,7 @@ class _Look:
         if state.error:
             raise Unreachable(state.error)
         rows = (row for row in diff(state, self.kinds, self.wish.blueprint.name) if row.address == planned.address)
-        return with_steps(next(rows, planned), state, self.kinds)
+        return with_steps(next(rows, planned), state.scopes(self.kinds), self.kinds)
 
 
 def _inventory(file: Path | None) -> Inventory:

@@ -9,7 +9,7 @@ cases:
     /etc/motd: {content: "Welcome\n"}      name: desired, as in a blueprint; several may stand here, the first counts
     answers: {…}           laid over the file's
     changing: [package:x]  what else changes in this plan
-    marks: {name: [fields]}
+    marks: {name: {identity}}   of this blueprint; `foreign` of another one
     expect: update ok live
     fields: {content: "Hello\n -> Welcome\n"}
     reason: a part of it
@@ -39,7 +39,19 @@ from vinfra.model.step import Exec as Run
 from vinfra.model.values import Plain
 
 CASES = Path(__file__).parents[1] / "cases"
-KEYWORDS = {"answers", "changing", "marks", "facts", "siblings", "expect", "fields", "reason", "steps", "covers"}
+KEYWORDS = {
+    "answers",
+    "changing",
+    "marks",
+    "foreign",
+    "facts",
+    "siblings",
+    "expect",
+    "fields",
+    "reason",
+    "steps",
+    "covers",
+}
 DEBIAN: dict[str, Any] = {
     "os": {"id": "debian", "version": "12", "family": "debian", "pretty": "Debian GNU/Linux 12 (bookworm)"},
     "systemd": {"running": True, "state": "running"},
@@ -82,16 +94,17 @@ def resource(kind: str, name: str, wish: Any) -> Resource:
 
 def scope_of(case: dict[str, Any], facts: dict[str, Any]) -> Scope:
     wanted = tuple(resource(case["kind"], name, wish) for name, wish in case["wishes"].items())
-    marks = {
-        name: (Mark("b", case["kind"], name, State.OWNED, Birth.CREATED, tuple(fields)),)
-        for name, fields in (case.get("marks") or {}).items()
-    }
+    marks: dict[str, tuple[Mark, ...]] = {}
+    for owner, key in (("b", "marks"), ("another", "foreign")):
+        for name, identity in (case.get(key) or {}).items():
+            mark = Mark(owner, case["kind"], name, State.OWNED, Birth.CREATED, identity=identity or {})
+            marks[name] = (*marks.get(name, ()), mark)
     others = {
         ref: resource(f"host.{ref.partition(':')[0]}", ref.partition(":")[2], wish)
         for ref, wish in (case.get("siblings") or {}).items()
     }
     siblings = {**{item.address.reference: item for item in wanted}, **others}
-    return Scope("h", wanted, facts, marks, siblings, frozenset(map(str, case.get("changing") or ())))
+    return Scope("h", wanted, facts, marks, siblings, frozenset(map(str, case.get("changing") or ())), owner="b")
 
 
 def words(question: Question) -> str:

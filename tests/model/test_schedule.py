@@ -55,12 +55,23 @@ def test_every_row_ends_once_and_in_order(drawn: tuple[list[Change], set[Address
     assert sorted(ended) == sorted(runnable)
 
 
+def test_a_lost_host_takes_what_needs_it_elsewhere_along() -> None:
+    names = {0: Address("host.file", "a", "/0"), 1: Address("host.file", "a", "/1"), 2: Address("host.file", "b", "/2")}
+    rows = [row(0, "a", set(), names), row(1, "a", set(), names), row(2, "b", {1}, names)]
+    schedule = Schedule(rows)
+    assert [change.address for change in schedule.take()] == [names[0]]
+    gone = schedule.abandon("a")
+    assert [(change.address, need) for change, need in gone] == [(names[1], None), (names[2], names[1])]
+    schedule.ended(rows[0], good=False)
+    assert schedule.take() == []
+
+
 def test_a_lost_host_takes_only_its_own_rows() -> None:
     names = {number: Address("host.file", "ab"[number % 2], f"/{number}") for number in range(4)}
     rows = [row(number, names[number].host, set(), names) for number in range(4)]
     schedule = Schedule(rows)
     first = schedule.take()
     assert [change.address.host for change in first] == ["a", "b"]
-    assert [change.address for change in schedule.abandon("a")] == [names[2]]
+    assert [(change.address, need) for change, need in schedule.abandon("a")] == [(names[2], None)]
     assert schedule.ended(first[1], good=True) == []
     assert [change.address for change in schedule.take()] == [names[3]]

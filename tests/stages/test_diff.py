@@ -98,6 +98,17 @@ def test_something_shared_gets_a_second_owner_and_goes_with_the_last() -> None:
     assert rows(state([lamp("l", None, kind="toy.lib")], {"l": ON}, both))[0][2] is Verdict.REFUSED
 
 
+def test_a_claim_that_nobody_confirmed_is_confirmed_or_left_alone() -> None:
+    claimed = Mark("mine", "toy.lamp", "a", State.CLAIMED, Birth.CREATED, run="r7")
+    ((_, action, _, reason),) = rows(state([lamp("a")], {"a": ON}, (claimed,)))
+    assert action is Action.ADOPT
+    assert "earlier run" in reason
+    leftover = Resource(lamp("a").address, None)
+    ((_, _, verdict, reason),) = rows(state([leftover], {"a": ON}, (claimed,)))
+    assert verdict is Verdict.REFUSED
+    assert "r7" in reason
+
+
 def test_something_shared_that_was_there_before_anyone_needs_no_owner() -> None:
     found = mark("theirs", "l", "toy.lib", Birth.FOUND)
     assert rows(state([lamp("l", kind="toy.lib")], {"l": ON}, (found,)))[0][1] is Action.NOOP

@@ -1,6 +1,7 @@
 """One round trip where one will do, leftovers by mark, and a host that cannot be read never hides the others."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tests.toys import KINDS, LAMP, Lamp
@@ -78,9 +79,12 @@ def test_leftovers_are_what_this_blueprint_created_and_no_longer_names() -> None
         ("mine", "was", Birth.FOUND),
         ("theirs", "t", Birth.CREATED),
     )
-    declared = {lamp("x").address}
+
+    def left(mark: Mark, address: Address) -> bool:
+        return mark.blueprint == "mine" and address.name != "x"
+
     host = Host({ReadMarks(): found, LAMP.question("old"): Raw(0, b"40")})
-    state = look({"a": [lamp("x")]}, {"a": host}, owner="mine", spared=declared.__contains__)["a"]
+    state = look({"a": [lamp("x")]}, {"a": host}, leftover=left)["a"]
     assert [(item.address.name, item.desired is None) for item in state.resources] == [("x", False), ("old", True)]
     assert isinstance(state.answers[Address("toy.lamp", "a", "old")], Present)
     assert len(host.rounds) == 2
@@ -89,6 +93,27 @@ def test_leftovers_are_what_this_blueprint_created_and_no_longer_names() -> None
 
 def test_marks_that_cannot_be_read_are_said_and_nothing_is_pruned() -> None:
     host = Host({ReadMarks(): Raw(1, marks(("mine", "old", Birth.CREATED)).out, "Permission denied")})
-    state = look({"a": [lamp("x")]}, {"a": host}, owner="mine")["a"]
+    state = look({"a": [lamp("x")]}, {"a": host}, leftover=lambda *_: True)["a"]
     assert len(state.resources) == 1
     assert "nothing is pruned" in state.complaints[0]
+
+
+def test_a_line_cut_short_stops_pruning_for_it_may_have_been_a_release() -> None:
+    cut = marks(("mine", "old", Birth.CREATED)).out + b'\n{"blueprint": "mi'
+    state = look({"a": [lamp("x")]}, {"a": Host({ReadMarks(): Raw(0, cut)})}, leftover=lambda *_: True)["a"]
+    assert len(state.resources) == 1
+    assert "nothing is pruned" in state.complaints[0]
+
+
+def test_a_mark_of_a_newer_version_is_not_acted_on() -> None:
+    newer = replace(Mark("mine", "toy.lamp", "old", State.OWNED, Birth.CREATED), version=99).line().encode()
+    state = look({"a": [lamp("x")]}, {"a": Host({ReadMarks(): Raw(0, newer)})}, leftover=lambda *_: True)["a"]
+    assert len(state.resources) == 1
+
+
+def test_a_kind_that_breaks_on_an_answer_costs_its_host_alone() -> None:
+    odd = Host({LAMP.question("x"): Raw(0, b"not a number")})
+    fine = Host({LAMP.question("x"): Raw(0, b"40")})
+    states = look({"a": [lamp("x")], "b": [lamp("x", "b")]}, {"a": odd, "b": fine})
+    assert "ValueError" in states["a"].error
+    assert not states["b"].error

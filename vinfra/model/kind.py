@@ -23,6 +23,8 @@ Answers = Mapping[Question, Raw]
 class Scope:
     """What a kind sees of one host: its name, its facts, and the resources of this kind that matter there.
 
+    `owner` is the blueprint that is being planned.
+
     `wanted` are those the blueprint declares (absent ones included) together with those a blueprint left behind, which
     are to go. `marks` are the host's marks of this kind, by name, of every blueprint. `facts` is empty until the first
     round of questions was answered; `siblings` are all resources wanted on this host, by reference (`file:/etc/motd`).
@@ -35,6 +37,7 @@ class Scope:
     marks: Mapping[str, tuple[Mark, ...]] = field(default_factory=dict)
     siblings: Mapping[str, Resource] = field(default_factory=dict)
     changing: frozenset[str] = frozenset()
+    owner: str = ""
 
 
 class Kind(Protocol):

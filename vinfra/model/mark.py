@@ -6,8 +6,7 @@ something to recover from.
 """
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -32,15 +31,22 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One object's mark: which blueprint owns it, whether it made it, which fields it set, when and by which run."""
+    """One object's mark: which blueprint owns it, whether it made it, which fields it set, when and by which run.
+
+    `host` is the host's name in the inventory, `digest` stands for the version of the blueprint, and `identity` holds
+    the values without which the object could not be found again once its block is gone (a package's role).
+    """
 
     blueprint: str
     kind: str
     name: str
     state: State
     birth: Birth
+    host: str = ""
     fields: tuple[str, ...] = ()
+    identity: dict[str, str] = field(default_factory=dict)
     protect: bool = False
+    digest: str = ""
     run: str = ""
     time: str = ""
     version: int = VERSION
@@ -85,10 +91,6 @@ def _mark(data: dict[str, Any]) -> Mark:
             "state": State(data["state"]),
             "birth": Birth(data["birth"]),
             "fields": tuple(data.get("fields", ())),
+            "identity": dict(data.get("identity", {})),
         }
     )
-
-
-def owned_by(blueprint: str, marks: Iterable[Mark]) -> list[Mark]:
-    """The marks of one blueprint, in the order their objects were first claimed."""
-    return [mark for mark in marks if mark.blueprint == blueprint]

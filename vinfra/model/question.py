@@ -4,6 +4,8 @@ A kind returns questions as data; a transport renders all of a host's questions 
 discovery costs one round trip. There is no question that holds shell text.
 """
 
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -62,6 +64,44 @@ READ_ONLY: dict[str, tuple[Reads, ...]] = {
 REFUSED_FACTS = frozenset({"server.Command", "gpg.GpgKey", "gpg.GpgKeys", "gpg.GpgSecretKeys"})
 
 
+# Modules of pyinfra's facts whose commands only read and whose arguments are never programs. Many put an argument into
+# their command unquoted, so it may hold no character that means something to a shell, but for those that facts.files
+# quotes. A block's marker stands between the slashes of an awk pattern.
+QUOTED = frozenset({"path", "pattern", "fname", "iname", "regex", "path_match"})
+HARMLESS = {
+    "": r"[\w@%+=:,./~^-]*",
+    **dict.fromkeys(("files.Block marker", "files.Block begin", "files.Block end"), r"[\w@%+=:,.~ #<>!{}-]*"),
+}
+FACT_MODULES = frozenset(
+    {
+        "apk",
+        "apt",
+        "deb",
+        "dnf",
+        "files",
+        "git",
+        "hardware",
+        "pacman",
+        "rpm",
+        "selinux",
+        "server",
+        "systemd",
+        "yum",
+        "zypper",
+    }
+)
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts(tuple(value.items()))
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from _texts(item)
+
+
 class QuestionRefused(VinfraError):
     """A kind tried to ask something that is not known to be read-only: a bug in the kind."""
 
@@ -96,6 +136,21 @@ class PyinfraFact:
 
     name: str
     arguments: tuple[tuple[str, object], ...] = ()
+
+    def __post_init__(self) -> None:
+        module = self.name.partition(".")[0]
+        if module not in FACT_MODULES or self.name in REFUSED_FACTS:
+            raise QuestionRefused(f"pyinfra's fact {self.name} is not known to only read", "see model/question.py")
+        for name, value in self.arguments:
+            harmless = HARMLESS.get(f"{self.name} {name}", HARMLESS[""])
+            quoted = module == "files" and name in QUOTED and not self._unquoted()
+            odd = [] if quoted else [text for text in _texts(value) if not re.fullmatch(harmless, text)]
+            if odd:
+                raise QuestionRefused(f"pyinfra's fact {self.name} is asked about {odd[0]!r}: a shell could misread it")
+
+    def _unquoted(self) -> bool:
+        given = dict(self.arguments)
+        return bool(given.get("interpolate_variables")) or not given.get("quote_path", True)
 
 
 Question = Exec | ReadFile | ReadMarks | PyinfraFact

@@ -46,11 +46,12 @@ class Schedule:
         self._open.discard(row.address)
         return [] if good else self._drop_users(row.address)
 
-    def abandon(self, host: str) -> list[Change]:
-        """The host is lost: what was still to run on it, now out."""
+    def abandon(self, host: str) -> list[tuple[Change, Address | None]]:
+        """The host is lost: what was still to run on it, now out, and what needs that elsewhere, each with the need."""
         gone = self._waiting.pop(host, [])
         self._open -= {row.address for row in gone}
-        return gone
+        users = [pair for row in gone for pair in self._drop_users(row.address)]
+        return [*((row, None) for row in gone), *users]
 
     def rest(self) -> list[Change]:
         """What has not been taken."""

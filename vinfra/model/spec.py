@@ -55,6 +55,7 @@ def field(
     path: bool = False,
     fills: str = "",
     rendered: bool = False,
+    identity: bool = False,
     examples: tuple[Any, ...] = (),
 ) -> Any:
     """Declare a field of a spec.
@@ -63,10 +64,11 @@ def field(
     are never shown. A field that is not `compared` steers how the object is made and is no property of it. `additive`
     says that a list names what must be among the actual items; otherwise it names all of them.
     A `path` is a file beside the blueprint: expand makes it absolute. When it `fills` another field, place reads it
-    into that one, `rendered` as a template first if so declared.
+    into that one, `rendered` as a template first if so declared. An `identity` value
+    is kept in the mark: without it the object could not be found again once its block is gone.
     """
     extra: JsonDict = {"x-impact": str(impact), "x-secret": secret, "x-compared": compared, "x-additive": additive}
-    extra |= {"x-path": path, "x-fills": fills, "x-rendered": rendered}
+    extra |= {"x-path": path, "x-fills": fills, "x-rendered": rendered, "x-identity": identity}
     return Field(default, description=doc, json_schema_extra=extra, examples=list(examples) or None)
 
 

@@ -22,6 +22,7 @@ from vinfra.model.spec import Spec, declared
 
 FORMAT = 1
 LONGEST = 200  # a longer value is kept as its hash
+HASHED = "hash:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,8 @@ def differences(saved: Saved, fresh: Plan) -> list[str]:
                 lines.append(f"{address}: is not in the plan any more")
         else:
             lines += _moved(address, row, _row(change, saved.salt))
-    return lines
+    more = [change for change in fresh.runnable if str(change.address) not in saved.rows]
+    return [*lines, *(f"{change.address}: was not to be changed when planned, and now would be" for change in more)]
 
 
 def _moved(address: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -116,9 +118,15 @@ def _moved(address: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> lis
         name for name in {*(before or ()), *(after or ())} if (before or {}).get(name) != (after or {}).get(name)
     )
     if fields:
-        return [f"{address}: {name} was {before.get(name)!r} when planned, is {after.get(name)!r}" for name in fields]
+        return [_field(address, name, (before or {}).get(name), (after or {}).get(name)) for name in fields]
     changed = [name for name in ("action", "verdict", "impact", "steps") if then[name] != now[name]]
     return [f"{address}: {name} was {then[name]!r} when planned, is {now[name]!r}" for name in changed]
+
+
+def _field(address: str, name: str, before: Any, after: Any) -> str:
+    if any(isinstance(value, str) and value.startswith(HASHED) for value in (before, after)):
+        return f"{address}: {name} is not what it was when planned"
+    return f"{address}: {name} was {before!r} when planned, is {after!r}"
 
 
 def _row(change: Change, salt: str) -> dict[str, Any]:
@@ -138,7 +146,7 @@ def _fields(spec: Spec, salt: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in spec:
         if value is not None:
-            hidden = declared(type(spec), name, "secret") or len(str(value)) > LONGEST
+            hidden = declared(type(spec), name, "secret") or name == "content" or len(str(value)) > LONGEST
             found[name] = _hash(value, salt) if hidden else _plain(value)
     return found
 
@@ -152,4 +160,4 @@ def _plain(value: Any) -> Any:
 
 
 def _hash(value: Any, salt: str) -> str:
-    return "hash:" + hashlib.sha256(f"{salt}{value!r}".encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    return HASHED + hashlib.sha256(f"{salt}{value!r}".encode("utf-8", "surrogateescape")).hexdigest()[:24]

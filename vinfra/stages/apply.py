@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
 
 from vinfra.errors import StepFailed, TransportError
 from vinfra.model.action import Action, Verdict
@@ -19,6 +20,7 @@ from vinfra.model.mark import Birth, Mark, State, path_of
 from vinfra.model.outcome import ChangeOutcome, Observer, Status
 from vinfra.model.plan import Plan
 from vinfra.model.schedule import Schedule
+from vinfra.model.spec import declared
 from vinfra.model.step import Append, Exec, Step
 from vinfra.model.transport import Writer
 
@@ -44,12 +46,14 @@ def apply(plan: Plan, tools: Tools, observer: Observer) -> tuple[tuple[ChangeOut
     On the first Ctrl-C the changes under way end and the rest is left; a second one raises KeyboardInterrupt.
     """
     run = _Run(plan, tools, observer, Schedule(plan.changes))
-    size = max(1, min(tools.forks, len(plan.hosts)))
-    with ThreadPoolExecutor(size, thread_name_prefix="apply") as pool, _interrupts(run.stop):
-        run.drive(pool)
-        if not run.stop.is_set():
-            with suppress(TransportError):  # a host lost by now keeps its marks; the next run releases them
+    pool = ThreadPoolExecutor(max(1, min(tools.forks, len(plan.hosts))), thread_name_prefix="apply")
+    try:
+        with _interrupts(run.stop):
+            run.drive(pool)
+            if not run.stop.is_set():
                 list(pool.map(run.forget, plan.hosts))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # after a second Ctrl-C the caller closes what it waits for
     return tuple(run.outcomes[change.address] for change in plan.runnable), run.stop.is_set()
 
 
@@ -82,8 +86,9 @@ class _Run:
         self.outcomes[change.address] = outcome
         self.observer.change_ended(change, outcome)
         if outcome.status is Status.LEFT:
-            for rest in self.schedule.abandon(change.address.host):
-                self._settle(rest, Status.LEFT, f"{change.address.host} was lost")
+            for rest, need in self.schedule.abandon(change.address.host):
+                lost = f"{change.address.host} was lost"
+                self._settle(rest, *((Status.BLOCKED, f"needs {need.reference}") if need else (Status.LEFT, lost)))
         for blocked, need in self.schedule.ended(change, outcome.status in (Status.DONE, Status.ALREADY)):
             self._settle(blocked, Status.BLOCKED, f"needs {need.reference}, which did not succeed")
 
@@ -108,6 +113,8 @@ class _Run:
             status, reason = Status.FAILED, str(failed)
         except TransportError as lost:
             status, reason = Status.LEFT, f"{lost}; whether the step under way ended is read at the next run"
+        except Exception as error:  # a bug in a kind ends its own row, not the run
+            status, reason = Status.FAILED, f"vinfra failed: {type(error).__name__}: {error}"
         return ChangeOutcome(planned.address, status, reason, time.monotonic() - started)
 
     def _current(self, planned: Change) -> Change:
@@ -118,7 +125,11 @@ class _Run:
         now, bound = change.delta, planned.delta
         if now.verdict is not Verdict.OK:
             raise _Beyond(now.reason or "still not known")
-        more = {item.path for item in now.fields} - {item.path for item in bound.fields}
+        # A bound without a value (what an operation would do) is open: the operation itself is what was agreed to.
+        agreed = {item.path: item.after for item in bound.fields}
+        more = {
+            item.path for item in now.fields if item.after != agreed.get(item.path, ...) and _bound(agreed, item.path)
+        }
         heavier = now.action in (Action.DELETE, Action.REPLACE) and now.action is not bound.action
         if now.action is not Action.NOOP and (more or heavier or now.impact > bound.impact):
             what = " ".join((now.action.name.lower(), *sorted(more)))
@@ -153,7 +164,10 @@ class _Run:
             name=address.name,
             state=State.CLAIMED,
             birth=known.birth if known else Birth.CREATED if created else Birth.FOUND,
+            host=address.host,
             fields=_managed(change),
+            identity=_identity(change, known),
+            digest=self.plan.digest[:16],
             protect=change.protect,
             run=self.tools.run,
             time=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -177,7 +191,8 @@ class _Run:
         if self.tools.clean and ours and all(map(self._over, ours)):
             calls = (Exec(("rm", "-f", path)),)
         if calls:
-            self.tools.writer(host).run(Step("release marks", calls))
+            with suppress(TransportError):  # a host lost by now keeps its marks; the next run releases them
+                self.tools.writer(host).run(Step("release marks", calls))
 
     def _over(self, address: Address) -> bool:
         ended = self.outcomes.get(address)
@@ -211,6 +226,20 @@ def _interrupts(stop: threading.Event) -> Iterator[None]:
 
 class _Beyond(Exception):
     """A row that was to be known later turned out to be more than the plan said."""
+
+
+def _bound(agreed: Mapping[str, Any], path: str) -> bool:
+    return path not in agreed or agreed[path] is not None
+
+
+def _identity(change: Change, known: Mark | None) -> dict[str, str]:
+    """The values that the mark must keep; when the object goes, those it kept so far."""
+    if change.desired is None:
+        return dict(known.identity) if known else {}
+    shape = type(change.desired)
+    return {
+        name: str(value) for name, value in change.desired if value is not None and declared(shape, name, "identity")
+    }
 
 
 def _managed(change: Change) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta
 from vinfra.model.discovery import HostState
 from vinfra.model.kind import Kind, Kinds, Scope
-from vinfra.model.mark import Birth
+from vinfra.model.mark import Birth, State
 from vinfra.model.source import NOWHERE
 
 
@@ -75,6 +75,10 @@ def _owned(delta: Delta, resource: Resource, kind: Kind, view: Scope, owner: str
     marks = view.marks.get(resource.address.name, ())
     foreign = [mark for mark in marks if mark.blueprint != owner]
     names = ", ".join(sorted(mark.blueprint for mark in foreign))
+    mine = next((mark for mark in marks if mark.blueprint == owner), None)
+    unconfirmed = mine is not None and mine.state is State.CLAIMED
+    if delta == Delta(Action.NOOP) and unconfirmed and resource.desired is not None:
+        return Delta(Action.ADOPT, reason="an earlier run did not come to note that this is done")
     if delta.action is Action.NOOP:
         sharing = kind.SHARED and resource.desired is not None and len(marks) == len(foreign)
         if sharing and any(mark.birth is Birth.CREATED for mark in foreign):
@@ -82,6 +86,9 @@ def _owned(delta: Delta, resource: Resource, kind: Kind, view: Scope, owner: str
         return delta
     if delta.verdict not in (Verdict.OK, Verdict.LATER):
         return delta
+    if delta.action is Action.DELETE and unconfirmed and mine is not None and resource.position is NOWHERE:
+        reason = f"run {mine.run} did not end, so this may be somebody else's; remove it by hand, or declare it again"
+        return replace(delta, verdict=Verdict.REFUSED, reason=reason)
     if foreign and not kind.SHARED:
         return replace(delta, verdict=Verdict.REFUSED, reason=f"owned by blueprint {names}")
     if foreign and delta.action is Action.DELETE and resource.position is NOWHERE:

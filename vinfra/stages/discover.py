@@ -10,9 +10,9 @@ from vinfra.errors import TransportError
 from vinfra.model.address import Address
 from vinfra.model.answer import Answer, Unknown
 from vinfra.model.blueprint import Resource
-from vinfra.model.discovery import HostState, Marks, scopes
+from vinfra.model.discovery import HostState, Marks
 from vinfra.model.kind import FactsReader, Kinds
-from vinfra.model.mark import Birth, parse
+from vinfra.model.mark import VERSION, Birth, Mark, parse
 from vinfra.model.outcome import Observer
 from vinfra.model.question import Question, Raw, ReadMarks
 from vinfra.model.transport import Reader
@@ -25,16 +25,13 @@ Place = Callable[[tuple[Resource, ...], Mapping[str, Any]], tuple[tuple[Resource
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What is looked for. `owner` is the blueprint whose leftovers are looked at too, "" for none.
-
-    `spared` says of an address that it is no leftover: it is declared, or the user did not aim at it.
-    """
+    """What is looked for, on behalf of which blueprint. `leftover` says of a mark whether its object left that."""
 
     kinds: Kinds
     facts: FactsReader
     place: Place
     owner: str = ""
-    spared: Callable[[Address], bool] = lambda _: False
+    leftover: Callable[[Mark, Address], bool] = lambda *_: False
 
 
 def discover(
@@ -45,13 +42,12 @@ def discover(
     forks: int,
 ) -> dict[str, HostState]:
     """The state of each host, in the order given. A host that cannot be read has `error` set; it never raises."""
-    with ThreadPoolExecutor(max_workers=max(1, min(forks, len(wanted) or 1)), thread_name_prefix="discover") as pool:
-        try:
-            found = pool.map(lambda item: _host(item[0], tuple(item[1]), search, reader, observer), wanted.items())
-            return {state.host: state for state in found}
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    pool = ThreadPoolExecutor(max(1, min(forks, len(wanted))), thread_name_prefix="discover")
+    try:
+        found = pool.map(lambda item: _host(item[0], tuple(item[1]), search, reader, observer), wanted.items())
+        return {state.host: state for state in found}
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # on Ctrl-C the caller closes the connections that hold it
 
 
 def _host(
@@ -64,44 +60,41 @@ def _host(
     except TransportError as error:
         hint = " ".join(error.hint.split())
         state = HostState(host, error=f"{error.message} ({hint})" if hint else error.message)
+    except Exception as error:  # a bug in a kind, or an answer nobody thought of, must not hide the other hosts
+        state = HostState(host, error=f"vinfra failed on this host's answers: {type(error).__name__}: {error}")
     observer.host_read(host, time.monotonic() - started, state.error)
     return state
 
 
 def _ask(host: str, wanted: tuple[Resource, ...], search: Search, reader: Reader, started: float) -> HostState:
+    """Round after round, until no kind has another question. The first is asked by name alone, before any fact."""
     answers: dict[Question, Raw] = {}
-    resources, refused = tuple(map(_without_deferred, wanted)), dict[Address, str]()
-    facts: Mapping[str, Any] = {}
-    marks: Marks = {}
-    complaints: list[str] = []
+    state = HostState(host, search.owner, resources=tuple(map(_without_deferred, wanted)))
     asked: Iterable[Question] = (*search.facts.ask(), ReadMarks())
     for round_number in range(ROUNDS):
-        views = scopes(host, resources, facts, marks, search.kinds)
-        asked = [
-            *asked,
-            *(question for name, view in views.items() for question in search.kinds[name].ask(view, answers)),
-        ]
+        views = state.scopes(search.kinds)
+        asked = [*asked, *(new for name, view in views.items() for new in search.kinds[name].ask(view, answers))]
         new = [question for question in dict.fromkeys(asked) if question not in answers]
         if not new:
-            break
+            found = _read(views, search.kinds, answers)
+            return replace(state, answers=found, seconds=time.monotonic() - started)
         answers |= reader.ask(new)
         asked = ()
         if round_number == 0:
-            facts = search.facts.read(answers)
-            marks, complaints = _marks(answers[ReadMarks()])
-            resources, refused = search.place(wanted, facts)
-            resources += _leftovers(host, search, marks)
-    else:
-        raise TransportError(f"{host}: still asking after {ROUNDS} rounds", "this is a bug in a kind")
-    return HostState(
-        host=host,
-        facts=facts,
-        marks=marks,
-        resources=resources,
-        answers=_read(scopes(host, resources, facts, marks, search.kinds), search.kinds, answers),
-        refused=refused,
-        complaints=tuple(complaints),
-        seconds=time.monotonic() - started,
+            state = _settled(state, wanted, search, answers)
+    raise TransportError(f"{host}: still asking after {ROUNDS} rounds", "this is a bug in a kind")
+
+
+def _settled(
+    state: HostState, wanted: tuple[Resource, ...], search: Search, answers: Mapping[Question, Raw]
+) -> HostState:
+    """After the first round: facts and marks are known, resources get their place, and leftovers come to light."""
+    facts = search.facts.read(answers)
+    marks, complaints = _marks(answers[ReadMarks()])
+    placed, refused = search.place(wanted, facts)
+    left = () if complaints else _leftovers(state.host, search, marks)
+    return replace(
+        state, facts=facts, marks=marks, resources=placed + left, refused=refused, complaints=tuple(complaints)
     )
 
 
@@ -122,10 +115,11 @@ def _without_deferred(resource: Resource) -> Resource:
 
 
 def _marks(raw: Raw) -> tuple[Marks, list[str]]:
-    """Marks that cannot be read are said, and then nothing counts as ours: nothing is pruned."""
+    """Marks that cannot be read are said, and then nothing is pruned: a broken line may be a release."""
     if not raw.ok:
         return {}, [f"vinfra's marks cannot be read, so nothing is pruned here: {raw.err.strip()}"]
-    return parse(raw.text)
+    marks, complaints = parse(raw.text)
+    return marks, [f"{complaint}; nothing is pruned here until that line is mended" for complaint in complaints]
 
 
 def _leftovers(host: str, search: Search, marks: Marks) -> tuple[Resource, ...]:
@@ -134,8 +128,8 @@ def _leftovers(host: str, search: Search, marks: Marks) -> tuple[Resource, ...]:
     found: list[Resource] = []
     for mark in marks.values():
         address = Address(mark.kind, host, mark.name)
-        made = mark.blueprint == search.owner and mark.birth is Birth.CREATED and mark.kind in search.kinds
-        if made and not search.spared(address):
+        ours = mark.birth is Birth.CREATED and mark.version <= VERSION and mark.kind in search.kinds
+        if ours and search.leftover(mark, address):
             references = frozenset().union(*search.kinds[mark.kind].references(mark.name, None))
             pairs = (reference.split(":", 1) for reference in references)
             after = frozenset(Address(nouns[noun], host, name) for noun, name in pairs if noun in nouns)

@@ -1,6 +1,6 @@
 """Turn differences into a plan: each row with the steps that close it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from vinfra.model.action import Action, Verdict
@@ -8,8 +8,8 @@ from vinfra.model.address import Address
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta
 from vinfra.model.discovery import HostState
-from vinfra.model.kind import Kinds
-from vinfra.model.mark import Birth
+from vinfra.model.kind import Kinds, Scope
+from vinfra.model.mark import Birth, Mark
 from vinfra.model.plan import Plan
 
 
@@ -19,11 +19,13 @@ def plan(
     changes: Mapping[str, Sequence[Change]],
     wanted: Mapping[str, Sequence[Resource]],
     kinds: Kinds,
+    leftover: Callable[[Mark, Address], bool],
 ) -> Plan:
     """The plan over all hosts. Rows whose resource could not be placed are refused; a host not read is unknown."""
     rows: list[Change] = []
     for host, state in states.items():
-        rows += [with_steps(change, state, kinds) for change in changes[host]]
+        views = state.scopes(kinds)
+        rows += [with_steps(change, views, kinds) for change in changes[host]]
         rows += [_unplaced(resource, state) for resource in wanted.get(host, ()) if resource.address in state.refused]
     return Plan(
         blueprint=owner,
@@ -31,18 +33,18 @@ def plan(
         changes=tuple(rows),
         unknown={host: state.error for host, state in states.items() if state.error},
         warnings=tuple(f"{host}: {line}" for host, state in states.items() for line in state.complaints),
-        kept=tuple(address for state in states.values() for address in _kept(state, owner, wanted)),
+        kept=tuple(address for state in states.values() for address in _kept(state, leftover)),
         facts={host: state.facts for host, state in states.items()},
         seconds=max((state.seconds for state in states.values()), default=0.0),
     )
 
 
-def with_steps(change: Change, state: HostState, kinds: Kinds) -> Change:
+def with_steps(change: Change, views: Mapping[str, Scope], kinds: Kinds) -> Change:
     """The change with its steps. A row that is known only later gets them at apply, from what is there then."""
     if change.delta.action in (Action.NOOP, Action.ADOPT) or change.delta.verdict is not Verdict.OK:
         return change
     kind = change.address.kind
-    return replace(change, steps=tuple(kinds[kind].steps(change, state.scopes(kinds)[kind])))
+    return replace(change, steps=tuple(kinds[kind].steps(change, views[kind])))
 
 
 def _unplaced(resource: Resource, state: HostState) -> Change:
@@ -51,11 +53,8 @@ def _unplaced(resource: Resource, state: HostState) -> Change:
     return Change(resource.address, delta, desired=resource.desired, actual=None, position=resource.position)
 
 
-def _kept(state: HostState, owner: str, wanted: Mapping[str, Sequence[Resource]]) -> list[Address]:
+def _kept(state: HostState, leftover: Callable[[Mark, Address], bool]) -> list[Address]:
     """What this blueprint once changed, no longer names, and may not delete because it was there before."""
-    declared = {(resource.address.kind, resource.address.name) for resource in wanted.get(state.host, ())}
-    return [
-        Address(mark.kind, state.host, mark.name)
-        for mark in state.marks.values()
-        if mark.blueprint == owner and mark.birth is Birth.FOUND and (mark.kind, mark.name) not in declared
-    ]
+    found = [mark for mark in state.marks.values() if mark.birth is Birth.FOUND]
+    marked = ((mark, Address(mark.kind, state.host, mark.name)) for mark in found)
+    return [address for mark, address in marked if leftover(mark, address)]

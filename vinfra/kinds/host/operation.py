@@ -19,6 +19,7 @@ from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
 from vinfra.model.kind import Answers, Scope
 from vinfra.model.question import Question, ReadFile
+from vinfra.model.secret import Secret
 from vinfra.model.spec import field
 from vinfra.model.step import Step
 from vinfra.model.values import Plain, Text
@@ -106,7 +107,15 @@ def check(name: str, desired: shape.Spec | None) -> str:
         return "write a label without slashes and colons"
     if not isinstance(desired, Spec) or {"operation", "arguments"} & desired.deferred:
         return ""
+    if _holds_secret(desired.arguments):
+        return "a secret cannot be an argument of an operation: its commands are shown and journalled"
     return pyinfra_operation.problem(desired.operation, desired.arguments or {}, bool(desired.unless))
+
+
+def _holds_secret(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_secret, value.values()))
+    return isinstance(value, Secret) or (isinstance(value, list | tuple) and any(map(_holds_secret, value)))
 
 
 def references(_name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
@@ -191,13 +200,14 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     moving = sorted(scope.changing.intersection(desired.after or ()))
     if not isinstance(answer, Absent):
         if moving and "held" not in answer_notes(answer):
-            bound = FieldChange("commands", None, "not known yet", _impact(desired))
+            bound = FieldChange("commands", None, None, _impact(desired))
             return later(Action.UPDATE, f"{moving[0]} changes first", [bound])
         return SAME
     planned: Planned = answer.notes["planned"]
     field_change = FieldChange("commands", None, planned.shown, _impact(desired))
     if moving:
-        return later(Action.UPDATE, f"{moving[0]} changes first", [field_change])
+        bound = FieldChange("commands", None, None, _impact(desired))
+        return later(Action.UPDATE, f"{moving[0]} changes first", [bound])
     if planned.problem:
         return refused(Action.UPDATE, planned.problem)
     return Delta(Action.UPDATE, (field_change,), _impact(desired))

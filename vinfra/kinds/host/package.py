@@ -17,6 +17,7 @@ from vinfra.kinds.host.package_plan import (
     going,
     of,
     pinned,
+    staying,
     verb_of,
 )
 from vinfra.model import spec as shape
@@ -26,6 +27,7 @@ from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
 from vinfra.model.kind import Answers, Scope
 from vinfra.model.question import Question
+from vinfra.model.source import NOWHERE
 from vinfra.model.spec import field
 from vinfra.model.step import Exec, Step
 from vinfra.model.values import Flag, Text
@@ -51,6 +53,7 @@ class Spec(shape.Spec):
         f"What it is for, instead of a name: {', '.join(roles.ROLES)}. The packages are those of the host's "
         "distribution, and the resource's name is only a label.",
         compared=False,
+        identity=True,
         examples=("kvm",),
     )
     recommends: Flag = field("Install recommended packages too.", default=False, compared=False)
@@ -88,7 +91,7 @@ def ask(scope: Scope, answers: Answers) -> Iterable[Question]:
 
 
 def _names(scope: Scope) -> list[str]:
-    return sorted({name for item in scope.wanted for name in candidates(item)})
+    return sorted({name for item in scope.wanted for name in candidates(item, scope)})
 
 
 def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
@@ -156,7 +159,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     """Missing, of another version, or left unfinished; refused when others would have to go."""
     desired, notes = resource.desired, answer.notes if isinstance(answer, Present | Absent) else {}
     if not isinstance(desired, Spec):
-        return _gone(scope, answer, notes)
+        return _gone(scope, answer, notes, resource.position is NOWHERE)
     if not notes.get("names"):
         pretty = (scope.facts.get("os") or {}).get("pretty") or "this distribution"
         return refused(Action.CREATE, f"nobody has said which packages are {desired.role} on {pretty}")
@@ -168,9 +171,11 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     return updated(fields, said) if action is Action.UPDATE else created(fields, said)
 
 
-def _gone(scope: Scope, answer: Answer, notes: Mapping[str, Any]) -> Delta:
+def _gone(scope: Scope, answer: Answer, notes: Mapping[str, Any], leftover: bool) -> Delta:
     if not isinstance(answer, Present):
         return Delta(Action.NOOP)
+    if reason := staying(notes["names"], scope):
+        return Delta(Action.NOOP, reason=f"stays: {reason}") if leftover else refused(Action.DELETE, reason)
     if notes["held"]:
         return refused(Action.DELETE, f"{', '.join(notes['held'])} is held on this host (apt-mark showhold)")
     if notes["error"]:

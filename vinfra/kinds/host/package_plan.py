@@ -24,29 +24,50 @@ class Foresight:
 
 
 def of(resource: Resource, scope: Scope) -> tuple[str, ...]:
-    """The packages that a resource stands for on this host.
-
-    What a role that left the blueprint stood for is known only when it was named like the role.
-    """
-    name, role = resource.address.name, getattr(resource.desired, "role", None)
-    if resource.desired is None and any("role" in mark.fields for mark in scope.marks.get(name, ())):
-        role = name
-    return roles.packages(role, family(scope)) if role else (name,)
+    """The packages that a resource stands for on this host; the mark knows what one that left the blueprint did."""
+    return roles.packages(role, family(scope)) if (role := _role(resource, scope)) else (resource.address.name,)
 
 
-def candidates(resource: Resource) -> tuple[str, ...]:
+def candidates(resource: Resource, scope: Scope) -> tuple[str, ...]:
     """Every package a resource may stand for, on whatever distribution."""
-    name, desired = resource.address.name, resource.desired
-    role = getattr(desired, "role", None)
-    if desired is None:
-        return (name, *roles.everywhere(name))
-    return roles.everywhere(role) if role else (name,)
+    return roles.everywhere(role) if (role := _role(resource, scope)) else (resource.address.name,)
+
+
+def _role(resource: Resource, scope: Scope) -> str | None:
+    if resource.desired is not None:
+        return getattr(resource.desired, "role", None)
+    marks = scope.marks.get(resource.address.name, ())
+    return next((mark.identity.get("role") for mark in marks if mark.blueprint == scope.owner), None)
 
 
 def going(scope: Scope) -> set[str]:
-    """The packages that are to be absent and that nothing else of the blueprint wants."""
-    wanted = {name for item in scope.wanted if item.desired is not None for name in of(item, scope)}
-    return {name for item in scope.wanted if item.desired is None for name in of(item, scope)} - wanted
+    """The packages that are to be absent and that neither this blueprint nor another one wants."""
+    wanted = {_bare(name) for item in scope.wanted if item.desired is not None for name in of(item, scope)}
+    gone = {name for item in scope.wanted if item.desired is None for name in of(item, scope)} - taken(scope).keys()
+    return {name for name in gone if _bare(name) not in wanted}
+
+
+def staying(names: Sequence[str], scope: Scope) -> str:
+    """Why none of these may go, "" if one may."""
+    if going(scope) & set(names):
+        return ""
+    users = taken(scope)
+    return next(
+        (f"blueprint {users[name]} uses {name} too" for name in names if name in users), "it is wanted elsewhere here"
+    )
+
+
+def taken(scope: Scope) -> dict[str, str]:
+    """The packages that other blueprints have marks on, each with the blueprint."""
+    others = [mark for marks in scope.marks.values() for mark in marks if mark.blueprint != scope.owner]
+    named = {mark.name: mark.blueprint for mark in others if "role" not in mark.identity}
+    meant = ((mark, roles.packages(mark.identity.get("role", ""), family(scope))) for mark in others)
+    return named | {name: mark.blueprint for mark, names in meant for name in names}
+
+
+def _bare(name: str) -> str:
+    """`nginx` and `nginx:amd64` may be one package: what is wanted under one name is not removed under the other."""
+    return name.partition(":")[0]
 
 
 def family(scope: Scope) -> str | None:

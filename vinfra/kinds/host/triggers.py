@@ -34,7 +34,7 @@ def _watched(scope: Scope) -> tuple[list[str], list[str]]:
 def _packages(ref: str, scope: Scope) -> tuple[str, ...]:
     """What a reference to a package stands for: the packages of its role, if the sibling has one."""
     sibling = scope.siblings.get(ref)
-    return package_plan.candidates(sibling) if sibling else (ref.partition(":")[2],)
+    return package_plan.candidates(sibling, scope) if sibling else (ref.partition(":")[2],)
 
 
 @dataclass(frozen=True, slots=True)
