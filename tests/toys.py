@@ -34,6 +34,9 @@ class Toy:
     def check(self, name: str, desired: shape.Spec | None) -> str:
         return ""
 
+    def identity(self, name: str) -> str:
+        return ""
+
     def references(self, name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
         return frozenset(), frozenset()
 

@@ -92,10 +92,20 @@ def save(request: Request, plan: Plan, file: Path) -> None:
     plan_file.write(file, plan, _inputs(request))
 
 
-def apply_saved(file: Path, consent: Consent, observer: Observer = NOBODY, run: str = "") -> Outcome:
-    """Run a saved plan, or refuse: it was made for another blueprint, inventory or reality."""
+def apply_saved(
+    file: Path, consent: Consent, observer: Observer = NOBODY, run: str = "", *, extra: tuple[str, ...] = ()
+) -> Outcome:
+    """Run a saved plan, or refuse: it was made for another blueprint, inventory or reality.
+
+    `extra` are the `-e` items the plan was made with; the file holds only their names.
+    """
     saved = plan_file.read(file)
-    request = Request(**saved.inputs, targets=saved.addresses, exact=True)
+    given = {item if item.startswith("@") else item.partition("=")[0] for item in extra}
+    if missing := sorted(set(saved.extra) ^ given):
+        raise RefusedError(
+            f"{file} was made with -e {', '.join(saved.extra) or 'nothing'}", f"mind {', '.join(missing)}"
+        )
+    request = Request(**saved.inputs, extra=extra, targets=saved.addresses, exact=True)
     wish = validate(request)
     if wish.blueprint.digest != saved.digest:
         raise RefusedError(f"{file}: the blueprint, its variables or the inventory changed since", "plan again")
@@ -125,6 +135,7 @@ class _Look:
         self.states = self._discover(wanted)
         owner = self.wish.blueprint.name
         changes = {host: diff(state, self.kinds, owner) for host, state in self.states.items()}
+        self._check_targets()
         made = make_plan(owner, self.states, changes, wanted, self.kinds, self._leftover)
         warnings = (*self.wish.blueprint.warnings, *made.warnings)
         return replace(made, digest=self.wish.blueprint.digest, warnings=warnings)
@@ -155,11 +166,25 @@ class _Look:
         """The resources aimed at, by host, in inventory order; with `everywhere` every host in reach of --limit."""
         limit = _selected(self.wish.inventory, self.request.limit or "all")
         aimed = self._with_needs({item.address for item in self.wish.resources if self._aimed(item.address)})
-        wanted: dict[str, list[Resource]] = {host: [] for host in limit} if self.everywhere else {}
+        # What left the blueprint can be aimed at too, so with targets every host that the blueprint names is looked at.
+        named = {resource.address.host for resource in self.wish.resources}
+        pruning = bool(self.request.targets) and not self.request.exact and self.request.prune
+        looked = limit if self.everywhere else [host for host in limit if pruning and host in named]
+        wanted: dict[str, list[Resource]] = {host: [] for host in looked}
         for resource in self.wish.resources:
             if resource.address in aimed and resource.address.host in limit:
                 wanted.setdefault(resource.address.host, []).append(resource)
         return wanted
+
+    def _check_targets(self) -> None:
+        """Each --target must name something: one with a slip in it would pass for "no drift"."""
+        known = {*self._declared, *(item.address for state in self.states.values() for item in state.resources)}
+        for item in () if self.request.exact else self.request.targets:
+            if not any(fnmatchcase(name, item) for address in known for name in (str(address), address.reference)):
+                some = ", ".join(sorted(address.reference for address in known)[:3])
+                raise UsageError(
+                    f"--target {item!r} names nothing of this blueprint", f"write it like {some or 'file:/etc/motd'}"
+                )
 
     def _with_needs(self, aimed: set[Address]) -> set[Address]:
         """What is aimed at and, unless it is named exactly, what that needs, and what that needs."""

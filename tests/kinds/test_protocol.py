@@ -73,7 +73,7 @@ def test_sections_and_nouns_are_unique() -> None:
 
 def plugin(**changes: Any) -> Any:
     own = {"NAME": "acme.gadget", "SECTION": "gadgets", "SHORTHAND": "", "ORDER": 90, "SHARED": False, "Spec": object}
-    functions = dict.fromkeys(("check", "references", "ask", "read", "diff", "steps"), print)
+    functions = dict.fromkeys(("check", "identity", "references", "ask", "read", "diff", "steps"), print)
     return SimpleNamespace(**(own | functions | changes))
 
 

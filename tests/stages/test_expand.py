@@ -57,12 +57,19 @@ def test_block_text_keeps_its_lines() -> None:
 
 def test_present_absent_and_shorthand() -> None:
     body = "packages: {a: , b: present, c: absent, d: '1.0', e: {version: 2.10}}\n"
-    body += "files: {/absent: 'absent', /gone: absent}"
+    body += "files: {/absent: {content: absent}, /gone: absent}"
     found = read({"web.yaml": blueprint(body)})
     versions = [getattr(found[f"host.package:localhost/{name}"].desired, "version", "gone") for name in "abcde"]
     assert versions == [None, None, "gone", "1.0", "2.10"]
     assert found.field("host.file:localhost/absent", "content") == "absent"
     assert found["host.file:localhost/gone"].desired is None
+
+
+def test_a_template_keeps_carriage_returns() -> None:
+    body = 'files: {/a: "x {{ v }}\\r\\ny\\rz\\r\\n", /b: "{% if v %}\\r\\nyes\\r\\n{% endif %}\\r\\n"}'
+    found = read({"web.yaml": blueprint(body, "v: 1")})
+    assert found.field("host.file:localhost/a", "content") == "x 1\r\ny\rz\r\n"
+    assert found.field("host.file:localhost/b", "content") == "yes\r\n"
 
 
 def test_values_without_host_names_are_made_once() -> None:

@@ -50,18 +50,19 @@ def apply(
     from vinfra.cli.output import Output
 
     if is_plan(file):
-        if inventory or extra or var_files or limit or target or no_prune:
+        if inventory or var_files or limit or target or no_prune:
             raise UsageError(f"{file} is a saved plan: it already says on what it acts", "leave these options out")
-        act = partial(engine.apply_saved, file)
+        act = partial(engine.apply_saved, file, extra=tuple(extra or ()))
     else:
         act = partial(engine.apply, request(file, inventory, extra, var_files, limit, target, forks, no_prune))
     return carry_out(act, "apply", file, Output(json), yes, max_impact, skip_refused)
 
 
 def is_plan(file: Path) -> bool:
-    """Whether a file is a saved plan: blueprints are YAML that nobody begins with a brace."""
+    """Whether a file is a saved plan, whole or broken: JSON that says so among its first keys."""
     try:
         with file.open("rb") as stream:
-            return stream.read(512).lstrip().startswith(b"{")
+            start = stream.read(512)
     except OSError:
-        return file.suffix == ".json"
+        return False
+    return start.lstrip().startswith(b"{") and b'"vinfra"' in start

@@ -1,6 +1,8 @@
 """`vinfra`: the command line, and the one place that turns errors into exit codes."""
 
+import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -10,7 +12,7 @@ from typer.main import get_command
 from vinfra import __version__
 from vinfra.cli import trouble
 from vinfra.cli.commands import Commands
-from vinfra.errors import VinfraError
+from vinfra.errors import ExitCode, VinfraError
 
 app = typer.Typer(
     cls=Commands,
@@ -44,6 +46,8 @@ def run(arguments: list[str]) -> int:
         return trouble.tell(trouble.usage(error), arguments)
     except BrokenPipeError:
         return trouble.broken_pipe()
+    except OSError as error:
+        return trouble.unwritable(error, arguments)
     except Exception as error:
         return trouble.bug(error, arguments)
 
@@ -51,6 +55,12 @@ def run(arguments: list[str]) -> int:
 def main() -> None:
     """The program's entry point."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # no character of a name may end the program
+        if hasattr(stream, "reconfigure") and not stream.closed:  # no character of a name may end the program
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code == ExitCode.INTERRUPTED:  # a thread that still waits for a host, or renders, must not hold the terminal
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, AttributeError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)

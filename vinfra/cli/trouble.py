@@ -1,7 +1,9 @@
 """How an error is told: a few lines on stderr, a JSON document when one was asked for, and a log for a bug."""
 
+import errno
 import os
 import sys
+from contextlib import suppress
 
 from vinfra import __version__
 from vinfra.errors import ExitCode, InputError, StepFailed, UsageError, VinfraError
@@ -25,7 +27,8 @@ def tell(error: VinfraError, arguments: list[str]) -> int:
         said = error.stderr.splitlines()[-8:] if isinstance(error, StepFailed) else []
         lines = [f"vinfra: {visible(first)}", *map(visible, rest), *(f"  {visible(line)}" for line in said)]
         lines += [f"  {visible(line)}" for line in error.hint.splitlines()]
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
     sys.stderr.write("\n".join(lines) + "\n")
     return int(error.exit_code)
 
@@ -56,6 +59,16 @@ def bug(error: Exception, arguments: list[str]) -> int:
         f"the details are in {log.name}; look through them for secrets, then send them in. VINFRA_DEBUG=1 shows them",
     )
     return tell(told, arguments)
+
+
+def unwritable(error: OSError, arguments: list[str]) -> int:
+    """Standard output cannot be written (a full disk), or something else of the system failed that nobody foresaw."""
+    if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EBADF, errno.EIO):
+        return bug(error, arguments)
+    with suppress(OSError):
+        sys.stderr.write(f"vinfra: the output cannot be written: {error.strerror}\n")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return int(ExitCode.FAILED)
 
 
 def broken_pipe() -> int:

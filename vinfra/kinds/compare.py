@@ -88,6 +88,11 @@ def no_check(_name: str, _desired: Spec | None) -> str:
     return ""
 
 
+def own_identity(_name: str) -> str:
+    """Its address says it all."""
+    return ""
+
+
 def no_references(_name: str, _desired: Spec | None) -> tuple[frozenset[str], frozenset[str]]:
     """Needs nothing else of this host."""
     return frozenset(), frozenset()

@@ -63,6 +63,10 @@ class Kind(Protocol):
         """What is wrong with this name or this combination of fields, in a sentence; "" for nothing."""
         ...
 
+    def identity(self, name: str) -> str:
+        """What a name stands for on a host, such as `path:/srv`; two resources with one identity clash."""
+        ...
+
     def references(self, name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
         """References (`file:/etc/motd`): those that must be declared, and those that come first if they are."""
         ...

@@ -27,9 +27,13 @@ HASHED = "hash:"
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A plan file as read. `inputs` are the request's; `rows` are by address."""
+    """A plan file as read. `inputs` are the request's; `rows` are by address.
+
+    `extra` has the `-e` items with their values left out, for they may be secret: who applies gives them again.
+    """
 
     inputs: Mapping[str, Any]
+    extra: tuple[str, ...]
     digest: str
     salt: str
     rows: Mapping[str, Mapping[str, Any]]
@@ -41,18 +45,23 @@ class Saved:
 
 
 def write(file: Path, plan: Plan, inputs: Mapping[str, Any]) -> None:
-    """Save a plan, atomically. Raises UsageError when the file cannot be written."""
+    """Save a plan, atomically. Raises UsageError when the file cannot be written, or holds something else."""
+    if file.exists() and not (
+        file.is_file() and (not file.stat().st_size or b'"kind": "plan"' in file.read_bytes()[:512])
+    ):
+        raise UsageError(f"{file} is there and is no saved plan", "choose another name, or remove it first")
     salt = secrets.token_hex(8)
     document = {
         "vinfra": __version__,
         "format": FORMAT,
         "kind": "plan",
         "blueprint": plan.blueprint,
-        "inputs": {name: _plain(value) for name, value in inputs.items()},
+        "inputs": _inputs(inputs),
         "digest": plan.digest,
         "salt": salt,
         "rows": [_row(change, salt) for change in plan.pending if change.delta.verdict is not Verdict.UNKNOWN],
     }
+    document["sum"] = _sum(document)
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -69,20 +78,23 @@ def read(file: Path) -> Saved:
     """Read a plan file. Raises RefusedError for one that is truncated, foreign or of another version."""
     try:
         document = json.loads(file.read_text("utf-8"))
+        inputs = document["inputs"]
         if document["kind"] != "plan":
             raise KeyError("kind")
         if document["format"] != FORMAT or document["vinfra"] != __version__:
             found = f"vinfra {document['vinfra']}, format {document['format']}"
             raise RefusedError(f"{file}: made by {found}; this is vinfra {__version__}, format {FORMAT}", "plan again")
-        inputs = document["inputs"]
+        if document["sum"] != _sum(document):
+            raise RefusedError(f"{file}: was changed after it was saved", "plan again")
         return Saved(
             inputs={
-                **inputs,
                 "blueprint": Path(inputs["blueprint"]),
                 "inventory": Path(inputs["inventory"]) if inputs["inventory"] else None,
                 "var_files": tuple(map(Path, inputs["var_files"])),
-                "extra": tuple(inputs["extra"]),
+                "limit": str(inputs["limit"]),
+                "prune": bool(inputs["prune"]),
             },
+            extra=tuple(map(str, inputs["extra"])),
             digest=document["digest"],
             salt=document["salt"],
             rows={row["address"]: row for row in document["rows"]},
@@ -91,6 +103,22 @@ def read(file: Path) -> Saved:
         raise UsageError(f"{file}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise RefusedError(f"{file}: not a whole plan file ({type(error).__name__}: {error})", "plan again") from error
+
+
+def _inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The request as it can be found again from anywhere."""
+    there = {name: _plain(value) for name, value in inputs.items()}
+    there["blueprint"] = str(Path(inputs["blueprint"]).absolute())
+    there["inventory"] = str(Path(inputs["inventory"]).absolute()) if inputs["inventory"] else None
+    there["var_files"] = [str(Path(file).absolute()) for file in inputs["var_files"]]
+    there["extra"] = [item if item.startswith("@") else item.partition("=")[0] for item in inputs["extra"]]
+    return there
+
+
+def _sum(document: Mapping[str, Any]) -> str:
+    """A checksum against careless edits; who wants to deceive can compute it too."""
+    whole = {name: value for name, value in document.items() if name != "sum"}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
 def differences(saved: Saved, fresh: Plan) -> list[str]:

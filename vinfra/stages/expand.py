@@ -62,6 +62,7 @@ class _Expansion:
         self.sound: set[tuple[int, ...]] = set()
         self.broken: set[str] = set()
         self.clashes: set[Position] = set()
+        self.identities: dict[tuple[str, str], Address] = {}
 
     def resources(self) -> tuple[Resource, ...]:
         """All resources; what is wrong is told on the way."""
@@ -115,16 +116,24 @@ class _Expansion:
     def _wish(self, declaration: Declaration, item: Item, host: str) -> None:
         address = Address(declaration.kind, host, declaration.name)
         wishes = self.wishes[host]
+        identity = self.kinds[declaration.kind].identity(declaration.name)
+        other = self.identities.setdefault((host, identity or str(address)), address)
         first = wishes.get(address)
-        if first is None:
+        if other != address:
+            self._clash(
+                declaration, f"{other.reference} is declared at {wishes[other].declaration.position}; one must go"
+            )
+        elif first is None:
             wishes[address] = _Wish(declaration, item, address)
         elif first.item != item:
             where = "" if len(self.inventory.hosts) == 1 else f" for {host}"
             message = f"declared otherwise at {first.declaration.position}{where}; keep one of the two"
-            position, path = declaration.position, pathway(declaration.path)
-            if position not in self.clashes:
-                self.clashes.add(position)
-                self.complaints.take(Problem(position, path, message))
+            self._clash(declaration, message)
+
+    def _clash(self, declaration: Declaration, message: str) -> None:
+        if declaration.position not in self.clashes:
+            self.clashes.add(declaration.position)
+            self.complaints.take(Problem(declaration.position, pathway(declaration.path), message))
 
     def _linked(self, host: str, wishes: Mapping[Address, _Wish]) -> Iterator[Resource]:
         """One host's resources, their references turned into addresses."""

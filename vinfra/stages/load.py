@@ -1,5 +1,6 @@
 """Read every file that a request names: the blueprint, what it includes, variables, the inventory."""
 
+import errno
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from vinfra.text.loaded import Loaded
 from vinfra.text.paths import beside
 from vinfra.text.template import RESERVED, Nested
 from vinfra.text.yaml import parse
+
+DEEPEST = 30
 
 
 def load(
@@ -61,6 +64,8 @@ class _Reading:
     def _read(self, file: str) -> Document:
         found = self.documents.get(file)
         if found is None:
+            if Path(file).exists() and not Path(file).is_file() and not Path(file).is_dir():
+                raise OSError(errno.EINVAL, "not a regular file")
             data = Path(file).read_bytes()
             self._digest.update(b"%d\n" % len(data) + data)
             found = self.documents[file] = parse(data, file)
@@ -78,6 +83,9 @@ class _Reading:
                 continue
             pointer = ("include", index, "file") if isinstance(entry, dict) else ("include", index)
             file = beside(document.directory, name)
+            if len(above) > DEEPEST:
+                self.complaints.add(document, pointer, f"files include each other more than {DEEPEST} deep")
+                continue
             if file in above:
                 circle = " → ".join((*above[above.index(file) :], file))
                 self.complaints.add(document, pointer, f"files include each other in a circle: {circle}")

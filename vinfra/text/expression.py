@@ -204,13 +204,30 @@ def names_in(value: Any) -> frozenset[str]:
     return frozenset(names)
 
 
+# Jinja turns every carriage return into a line feed while it reads a template; this stands in for it meanwhile.
+_RETURN = "\ue00d"
+
+
+def _without_returns(text: str) -> str:
+    return text.replace("%}\r\n", "%}\n").replace("#}\r\n", "#}\n").replace("\r", _RETURN)
+
+
+def _with_returns(run: Callable[[Mapping[str, Any]], Any]) -> Callable[[Mapping[str, Any]], Any]:
+    def restored(variables: Mapping[str, Any]) -> Any:
+        value = run(variables)
+        return value.replace(_RETURN, "\r") if isinstance(value, str) else value
+
+    return restored
+
+
 @lru_cache(maxsize=65536)
 def compiled(text: str, *, prose: bool = False) -> Compiled:
     """Compile a template once. `prose` is a file's text, never an object. Raises InputError for a syntax error."""
     try:
-        tree = _ENVIRONMENT.parse(str(text))
+        tree = _ENVIRONMENT.parse(_without_returns(str(text)))
         names, spared = frozenset(meta.find_undeclared_variables(tree)), _spared(tree)
         run = _ENVIRONMENT.from_string(tree).render if prose else _runner(tree)
+        run = _with_returns(run) if "\r" in text else run
         used = list(tree.find_all(nodes.Name)) if prose else []
         return Compiled(names, spared, run, {node.name: node.lineno for node in reversed(used)})
     except (TemplateSyntaxError, RecursionError) as error:

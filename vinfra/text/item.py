@@ -140,6 +140,9 @@ def _fields(value: Any, kind: Kind, say: _Voice) -> dict[str, Any] | None:
         return {}
     if word == ABSENT:
         return None
+    if value in (PRESENT, ABSENT) and type(value) is str:
+        say((), f"write {value} without quotes; for the text itself write {{{kind.SHORTHAND}: {value}}}")
+        raise _Wrong
     if kind.SHORTHAND and isinstance(value, str):
         return {kind.SHORTHAND: value}
     if is_template(value):

@@ -95,7 +95,10 @@ class Variables(Mapping[str, Any]):
             return [self.render(value) for value in raw]
         if not is_template(raw):
             return raw
-        return as_tree(self._evaluated(raw))
+        try:
+            return as_tree(self._evaluated(raw))
+        except InputError as error:
+            raise placed(error, getattr(raw, "position", NOWHERE), getattr(raw, "path", "")) from None
 
     def check(self, raw: Any, *, prose: bool = False) -> list[Problem]:
         """What is wrong with a tree that cannot be rendered yet: names that nobody defines, circles, bad syntax."""

@@ -38,6 +38,11 @@ def check(name: str, _desired: shape.Spec | None) -> str:
     return paths.name_problem(name)
 
 
+def identity(name: str) -> str:
+    """One path holds one thing."""
+    return f"path:{name}"
+
+
 def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
     """The directories above and the owner come first."""
     owners = {f"user:{desired.owner}"} if isinstance(desired, Spec) and desired.owner else set()

@@ -82,6 +82,11 @@ def check(name: str, desired: shape.Spec | None) -> str:
     return ""
 
 
+def identity(name: str) -> str:
+    """One path holds one thing."""
+    return f"path:{name}"
+
+
 def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
     """The directories above and the owner come first."""
     owners = {f"user:{desired.owner}"} if isinstance(desired, Spec) and desired.owner else set()
@@ -188,7 +193,7 @@ def _gone(answer: Answer, notes: dict[str, Any]) -> Delta:
 def _new(name: str, desired: Spec, notes: dict[str, Any], scope: Scope) -> Delta:
     shown = None if desired.secret else desired.content
     content = [FieldChange("content", None, shown, secret=desired.secret)] if desired.content is not None else []
-    changes = (*content, *ownership.fresh(desired, "0644"))
+    changes = (*content, *ownership.fresh(desired, "0600" if desired.secret else "0644"))
     waits, reason = paths.unmade_parent(name, notes, scope)
     if waits:
         return later(Action.CREATE, reason, changes)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema, model_validator
 
-from vinfra.kinds.compare import SAME, later, refused
+from vinfra.kinds.compare import SAME, later, own_identity, refused
 from vinfra.kinds.host import installed, paths, pyinfra_operation, units
 from vinfra.kinds.host.pyinfra_operation import Planned
 from vinfra.model import spec as shape
@@ -116,6 +116,9 @@ def _holds_secret(value: object) -> bool:
     if isinstance(value, Mapping):
         return any(map(_holds_secret, value.values()))
     return isinstance(value, Secret) or (isinstance(value, list | tuple) and any(map(_holds_secret, value)))
+
+
+identity = own_identity
 
 
 def references(_name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vinfra.kinds.compare import created, deleted, no_references, refused, updated
+from vinfra.kinds.compare import created, deleted, no_references, own_identity, refused, updated
 from vinfra.kinds.host import apt, installed, roles
 from vinfra.kinds.host.installed import Installed
 from vinfra.kinds.host.package_plan import (
@@ -75,6 +75,7 @@ def check(name: str, desired: shape.Spec | None) -> str:
     return ""
 
 
+identity = own_identity
 references = no_references
 
 

@@ -1,5 +1,6 @@
 """Reading what stands at a path: one question for all paths of a kind, and what each of them told."""
 
+import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -87,12 +88,26 @@ def _missing(path: str, returncode: int, err: str) -> Nothing | Unknown:
     """Only stat's own word counts as absence: `stat: cannot statx '/x': No such file or directory`."""
     for line in err.splitlines():
         subject, _, reason = line.rpartition(": ")
-        if subject.endswith((f"'{path}'", f' "{path}"', f" {path}")):
+        if _unquoted(subject).endswith(f" {path}"):
             return (
                 Nothing() if reason in ("No such file or directory", "Not a directory") else Unknown(f"stat: {reason}")
             )
-    said = err.strip().splitlines()
-    return Unknown(f"stat: {said[-1] if said else f'exit status {returncode}, and not a word about {path}'}")
+    return Unknown(f"stat: exit status {returncode}, and not a word about {path}")
+
+
+# coreutils quote a name as a shell would: 'it'\\''s', 'a'$'\\303\\274', "it's".
+_QUOTED = re.compile(r"\$'((?:\\.|[^'])*)'|'([^']*)'|\"([^\"]*)\"|\\(.)|(.)", re.DOTALL)
+
+
+def _unquoted(subject: str) -> str:
+    """What stat says, with the names in it as they are."""
+    found = bytearray()
+    for escaped, single, double, one, other in _QUOTED.findall(subject):
+        if escaped:
+            found += re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), escaped.encode())
+        else:
+            found += (single or double or one or other).encode("utf-8", "surrogateescape")
+    return found.decode("utf-8", "surrogateescape")
 
 
 def parents(path: str) -> list[str]:

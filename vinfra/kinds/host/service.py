@@ -72,6 +72,11 @@ def check(name: str, desired: shape.Spec | None) -> str:
     return "" if said else "say at least one of running, enabled, masked, restart_on and reload_on"
 
 
+def identity(name: str) -> str:
+    """`nginx` and `nginx.service` are one unit."""
+    return f"unit:{units.full(name)}"
+
+
 def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
     """What it is restarted or reloaded for must be declared; its own unit file comes first if it is."""
     own = frozenset(f"file:{folder}/{units.full(name)}" for folder in UNIT_FOLDERS)

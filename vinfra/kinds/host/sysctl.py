@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vinfra.kinds.compare import bringers, created, deleted, later, no_references, refused, updated
+from vinfra.kinds.compare import bringers, created, deleted, later, no_references, own_identity, refused, updated
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
@@ -42,6 +42,7 @@ def check(name: str, _desired: shape.Spec | None) -> str:
     return ""
 
 
+identity = own_identity
 references = no_references
 
 

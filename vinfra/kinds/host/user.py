@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from vinfra.kinds.compare import bringers, compare, created, deleted, later, refused, updated
+from vinfra.kinds.compare import bringers, compare, created, deleted, later, own_identity, refused, updated
 from vinfra.kinds.host import accounts, ownership
 from vinfra.kinds.host.accounts import Account
 from vinfra.model import spec as shape
@@ -84,6 +84,9 @@ def check(name: str, desired: shape.Spec | None) -> str:
     if desired.exclusive_keys and desired.authorized_keys is None:
         return "exclusive_keys needs authorized_keys"
     return ""
+
+
+identity = own_identity
 
 
 def references(_name: str, _desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
