@@ -302,3 +302,84 @@ def test_a_service_restarts_when_its_file_changes_even_after_a_kill_in_between(
     refused = vinfra("apply", file, "--yes", "--max-impact", "live", expect=3)
     assert "restart" in refused.stderr
     assert ssh(host, "cat /etc/nap.conf").stdout == "one\n"
+
+
+def test_a_target_widens_nothing_and_gives_up_nothing(vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path) -> None:
+    host = first(clean_lab)
+    ssh(host, "echo before >/srv/found")
+    files = {name: {"content": "x"} for name in ("/srv/found", "/srv/made", "/srv/other", "/srv/gone")}
+    vinfra("apply", blueprint(tmp_path, {"web": {"files": files}}), "--yes")
+    del files["/srv/gone"]
+    files["/srv/made"]["needs"] = ["file:/srv/other"]  # type: ignore[assignment]
+    file = blueprint(tmp_path, {"web": {"files": files}})
+    ssh(host, "echo y >/srv/made; echo y >/srv/other; echo y >/srv/found")
+    rows = changes(vinfra("plan", file, "--target", "file:/srv/made", "--json", expect=2))
+    assert sorted(row["name"] for row in rows) == ["/srv/made", "/srv/other"]
+    vinfra("apply", file, "--target", "file:/srv/made", "--yes")
+    assert ssh(host, "cat /srv/found /srv/gone").stdout == "y\nx"
+    assert "released" not in ssh(host, "cat /var/lib/vinfra/marks/trial.jsonl").stdout
+    assert "names nothing" in vinfra("drift", file, "--target", "files:/srv/made", expect=1).stderr
+    rows = changes(vinfra("plan", file, "--target", "file:/srv/gone", "--json", expect=2))
+    assert {(row["action"], row["name"]) for row in rows} == {("delete", "/srv/gone")}
+    vinfra("destroy", file, "--target", "file:/srv/made", "--yes")
+    assert ssh(host, "ls /srv").stdout.split() == ["found", "gone", "other"]
+    vinfra("destroy", file, "--yes")
+    assert ssh(host, "ls /srv; ls /var/lib/vinfra/marks").stdout.split() == ["found"]
+
+
+def test_a_saved_plan_runs_its_own_rows_alone_and_holds_no_secret(
+    vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path
+) -> None:
+    host, secret = first(clean_lab), tmp_path / "key"
+    secret.write_text("canary-secret\n")
+    secret.chmod(0o600)
+    files = {
+        "/srv/key": {"content": {"secret": f"file:{secret}"}},
+        "/srv/n1": {"content": "1"},
+        "/srv/n2": {"content": "{{ word }}", "needs": ["file:/srv/n1"]},
+    }
+    file = blueprint(tmp_path, {host.name: {"files": files}}, vars={"word": "old"})
+    vinfra("apply", file, "--yes")
+    assert ssh(host, "stat -c %a /srv/key; cat /srv/key").stdout == "600\ncanary-secret"
+    ssh(host, "echo leak >/srv/key")
+    saved = tmp_path / "plan.json"
+    shown = vinfra("plan", file, "-e", "word=canary-word", "--out", saved, expect=2)
+    assert "canary-secret" not in saved.read_text() + shown.stdout
+    assert "canary-word" not in saved.read_text()
+    assert "-e word" in vinfra("apply", saved, "--yes", expect=3).stderr
+    ssh(host, "echo by hand >/srv/n1")
+    refused = vinfra("apply", saved, "-e", "word=canary-word", "--yes", expect=0)
+    assert ssh(host, "cat /srv/n1 /srv/n2 /srv/key").stdout == "by hand\ncanary-wordcanary-secret", refused
+    journal = "".join(path.read_text() for path in (tmp_path / "state").rglob("*.jsonl"))
+    assert "canary" not in journal
+    assert "no saved plan" in vinfra("plan", file, "--out", file, expect=1).stderr
+
+
+def test_odd_names_are_created_and_found_again(vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path) -> None:
+    names = ["it's", "ü", 'q"uo te', "$(id)", "-rf", "a;b", "back\\slash", "*"]
+    tree = {
+        "directories": {"/srv/d": None, **{f"/srv/d/{name}": None for name in names}},
+        "files": {f"/srv/d/{name}/x": {"content": name} for name in names},
+    }
+    file = blueprint(tmp_path, {first(clean_lab).name: tree})
+    vinfra("apply", file, "--yes")
+    assert sorted(ssh(first(clean_lab), "ls -N /srv/d").stdout.split("\n")) == sorted(["", *names])
+    vinfra("plan", file)
+    vinfra("destroy", file, "--yes")
+    assert ssh(first(clean_lab), "ls /srv").stdout == ""
+
+
+def test_a_refused_row_stops_all_unless_the_rest_may_run(vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path) -> None:
+    host = first(clean_lab)
+    files = {"/srv/ok": {"content": "x"}, "/nowhere/x": {"content": "x"}}
+    file = blueprint(tmp_path, {host.name: {"files": files}})
+    assert "/nowhere does not exist" in vinfra("apply", file, "--yes", expect=3).stdout
+    assert ssh(host, "ls /srv").stdout == ""
+    vinfra("apply", file, "--yes", "--skip-refused", expect=3)
+    assert ssh(host, "ls /srv").stdout == "ok\n"
+    guarded = {"/srv/ok": {"content": "x", "protect": True}}
+    vinfra("apply", blueprint(tmp_path, {host.name: {"files": guarded}}), "--yes")
+    file = blueprint(tmp_path, {host.name: {"directories": {"/srv/d": None}}})
+    assert "protected" in vinfra("apply", file, "--yes", expect=3).stdout
+    assert "protected" in vinfra("destroy", file, "--yes", expect=3).stdout
+    assert ssh(host, "ls /srv").stdout == "ok\n"

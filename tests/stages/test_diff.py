@@ -82,6 +82,12 @@ def test_what_is_protected_is_not_deleted() -> None:
     assert (action, verdict) == (Action.DELETE, Verdict.REFUSED)
 
 
+def test_a_guard_that_comes_or_goes_is_noted() -> None:
+    ((_, action, _, reason),) = rows(state([lamp("a", protect=True)], {"a": ON}, (mark("mine", "a"),)))
+    assert (action, reason) == (Action.ADOPT, "protected from now on")
+    assert rows(state([lamp("a", protect=True)], {"a": ON}))[0][1] is Action.NOOP
+
+
 def test_something_shared_gets_a_second_owner_and_goes_with_the_last() -> None:
     theirs = mark("theirs", "l", "toy.lib")
     wanted = lamp("l", kind="toy.lib")

@@ -79,6 +79,9 @@ def _owned(delta: Delta, resource: Resource, kind: Kind, view: Scope, owner: str
     unconfirmed = mine is not None and mine.state is State.CLAIMED
     if delta == Delta(Action.NOOP) and unconfirmed and resource.desired is not None:
         return Delta(Action.ADOPT, reason="an earlier run did not come to note that this is done")
+    guarding = mine is not None and resource.desired is not None and mine.protect != resource.protect
+    if delta == Delta(Action.NOOP) and guarding:
+        return Delta(Action.ADOPT, reason="protected from now on" if resource.protect else "no longer protected")
     if delta.action is Action.NOOP:
         sharing = kind.SHARED and resource.desired is not None and len(marks) == len(foreign)
         if sharing and any(mark.birth is Birth.CREATED for mark in foreign):

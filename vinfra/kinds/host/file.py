@@ -63,7 +63,9 @@ class Spec(shape.Spec):
         rendered=True,
         examples=("templates/nginx.conf.j2",),
     )
-    mode: Mode | None = field("Permissions in octal; a new file gets 0644 when not given.", examples=("0640",))
+    mode: Mode | None = field(
+        "Permissions in octal; a new file gets 0644 when not given, or 0600 when it is secret.", examples=("0640",)
+    )
     owner: Text | None = field("The user who owns it, by name or number; a new file is root's.", examples=("www-data",))
     group: Text | None = field("The group that owns it, by name or number; a new file is root's.", examples=("adm",))
     secret: Flag = field("Never show what is in it; implied by a secret content.", default=False, compared=False)
@@ -232,8 +234,9 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     name, desired = change.address.name, change.desired
     if not isinstance(desired, Spec):
         return [Step(f"remove {name}", (Exec(("rm", "-f", "--", name)),))]
-    changed = {item.path for item in change.delta.fields}
+    changed = {item.path: item.after for item in change.delta.fields}
     if "content" in changed:
-        write = Write(name, _bytes(desired.content), desired.mode, desired.owner, desired.group)
+        mode = changed.get("mode", desired.mode)
+        write = Write(name, _bytes(desired.content), mode, desired.owner, desired.group)
         return [Step(f"write {name}", (write,), change.delta.impact, secret=desired.secret)]
-    return [ownership.step(name, desired, changed)]
+    return [ownership.step(name, desired, set(changed))]
