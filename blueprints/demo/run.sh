@@ -23,8 +23,8 @@ trap finish EXIT
 say "Two bare Debian hosts, reached over SSH, on this very machine"
 run vinfra lab up --name $lab --hosts 2
 home="${VINFRA_CACHE#"$PWD/"}/labs/$lab"
-export VINFRA_INVENTORY="$home/inventory.yaml"
-run cat "$VINFRA_INVENTORY"
+run cat "$home/inventory.yaml"
+run export VINFRA_INVENTORY="$home/inventory.yaml"
 
 say "What they should be"
 run cat $site

@@ -369,6 +369,16 @@ def test_odd_names_are_created_and_found_again(vinfra: Run, clean_lab: Lab, ssh:
     assert ssh(first(clean_lab), "ls /srv").stdout == ""
 
 
+def test_a_path_renamed_through_a_link_is_not_removed(vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path) -> None:
+    host = first(clean_lab)
+    ssh(host, "mkdir -p /srv/usr/lib; ln -s usr/lib /srv/lib")
+    vinfra("apply", blueprint(tmp_path, {host.name: {"files": {"/srv/lib/unit": {"content": "x"}}}}), "--yes")
+    file = blueprint(tmp_path, {host.name: {"files": {"/srv/usr/lib/unit": {"content": "x"}}}})
+    vinfra("apply", file, "--yes")
+    assert ssh(host, "cat /srv/usr/lib/unit").stdout == "x"
+    assert "nothing to do" in vinfra("plan", file).stdout
+
+
 def test_a_refused_row_stops_all_unless_the_rest_may_run(vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path) -> None:
     host = first(clean_lab)
     files = {"/srv/ok": {"content": "x"}, "/nowhere/x": {"content": "x"}}

@@ -10,6 +10,7 @@ from vinfra.model.inventory import Inventory
 from vinfra.text.complaint import near
 
 ALL = "all"
+LOCALHOST = "localhost"
 INCLUDED = "included"
 MAX_RANGE = 10_000
 _RANGE = re.compile(r"\[([0-9]+):([0-9]+)\]")
@@ -98,6 +99,8 @@ def _term(name: str, hosts: Mapping[str, object], groups: Mapping[str, tuple[str
     except ValueError as error:
         return f"{name!r}: {error}"
     missing = next((item for item in names if item not in hosts), "")
+    if missing and list(hosts) == [LOCALHOST]:
+        return f"unknown host or group {missing!r}; no inventory was given (-i FILE), so there is only {LOCALHOST}"
     return f"unknown host or group {missing!r}{near(missing, [*groups, *hosts])}" if missing else names
 
 

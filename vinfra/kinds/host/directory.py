@@ -52,6 +52,7 @@ def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], f
 def ask(scope: Scope, answers: Answers) -> Iterable[Question]:
     """What stands at each path and above it; what is in those that are to go."""
     yield from paths.ask(_watched(scope))
+    yield from paths.ask_aliases(scope)
     yield from paths.ask((item.address.name for item in scope.wanted), follow=False)
     for item in scope.wanted:
         if item.desired is None:
@@ -70,7 +71,8 @@ def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
     """Each directory as it is, links followed."""
     targets = paths.read(_watched(scope), answers)
     links = paths.read((item.address.name for item in scope.wanted), answers, follow=False)
-    return {item.address.name: _one(item, targets, links, answers) for item in scope.wanted}
+    found = {item.address.name: _one(item, targets, links, answers) for item in scope.wanted}
+    return paths.with_aliases(found, scope, answers)
 
 
 def _one(
@@ -101,6 +103,8 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     """Mode and owner; what is no directory is never replaced by one, what is not empty never removed."""
     name, desired = resource.address.name, resource.desired
     notes = dict(answer.notes) if isinstance(answer, Present | Absent) else {}
+    if not isinstance(desired, Spec) and notes.get("alias"):
+        return paths.staying(resource, notes["alias"])
     if not isinstance(desired, Spec):
         return _gone(name, notes, scope) if isinstance(answer, Present) else Delta(Action.NOOP)
     if not isinstance(answer, Present):

@@ -99,6 +99,7 @@ def ask(scope: Scope, answers: Answers) -> Iterable[Question]:
     """What stands at each path and above it, the contents, and checksums of what is too large to read."""
     names = [resource.address.name for resource in scope.wanted]
     yield from paths.ask(_watched(scope))
+    yield from paths.ask_aliases(scope)
     yield from paths.ask(names, follow=False)
     for resource in scope.wanted:
         if isinstance(resource.desired, Spec):
@@ -126,7 +127,8 @@ def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
     names = [resource.address.name for resource in scope.wanted]
     targets, links = paths.read(_watched(scope), answers), paths.read(names, answers, follow=False)
     sums = _sums(_large(scope, answers), answers)
-    return {item.address.name: _one(item, targets, links, sums, answers) for item in scope.wanted}
+    found = {item.address.name: _one(item, targets, links, sums, answers) for item in scope.wanted}
+    return paths.with_aliases(found, scope, answers)
 
 
 def _sums(large: list[str], answers: Answers) -> dict[str, str]:
@@ -171,6 +173,8 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     """Content, mode and owner; what is no file is never replaced by one."""
     name, desired = resource.address.name, resource.desired
     notes = dict(answer.notes) if isinstance(answer, Present | Absent) else {}
+    if not isinstance(desired, Spec) and notes.get("alias"):
+        return paths.staying(resource, notes["alias"])
     if not isinstance(desired, Spec):
         return _gone(answer, notes)
     if isinstance(desired.content, Secret):

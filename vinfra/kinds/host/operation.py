@@ -31,7 +31,6 @@ ORDER = 60
 SHARED = False
 
 LARGEST = 1 << 20
-LONGEST = 80
 CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -229,7 +228,6 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     """pyinfra's commands in one round trip, as it yielded them."""
     desired, planned = change.desired, change.notes["planned"]
     assert isinstance(desired, Spec)
-    first, more = planned.shown[0].partition("\n")[0], len(planned.shown) - 1
-    first = first if len(first) <= LONGEST else f"{first[:LONGEST]}…"
-    said = f"{desired.operation}: {first}" + (f" and {more} more" if more else "")
+    # The commands are in the plan; the summary goes to the journal, where no argument belongs.
+    said = f"{desired.operation}, {len(planned.calls)} command" + ("s" if len(planned.calls) > 1 else "")
     return [Step(said, planned.calls, change.delta.impact, secret=True)]

@@ -6,10 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from posixpath import dirname as above
 
-from vinfra.kinds.compare import bringers
-from vinfra.model.answer import Unknown
+from vinfra.kinds.compare import bringers, refused
+from vinfra.model.action import Action
+from vinfra.model.answer import Answer, Present, Unknown
+from vinfra.model.blueprint import Resource
+from vinfra.model.change import Delta
 from vinfra.model.kind import Answers, Scope
 from vinfra.model.question import Exec
+from vinfra.model.source import NOWHERE
 
 # Neither a user's name nor a group's can hold a colon; the path comes last, for it can hold anything.
 FORMAT = "%f:%U:%G:%u:%g:%s:%.9Y:%n"
@@ -61,6 +65,39 @@ def read(paths: Iterable[str], answers: Answers, follow: bool = True) -> dict[st
         return dict.fromkeys(known, Unknown("not asked yet"))
     there = dict(filter(None, map(_line, raw.text.splitlines())))
     return {path: there.get(path) or _missing(path, raw.returncode, raw.err) for path in known}
+
+
+def ask_aliases(scope: Scope) -> list[Exec]:
+    """Only when something is to go: which thing each path is, so that none goes that another name still means."""
+    names = sorted({ref.partition(":")[2] for ref in scope.siblings if ref.startswith(("file:", "directory:"))})
+    going = any(item.desired is None for item in scope.wanted)
+    return [Exec(("stat", "-L", "-c", "%d:%i:%n", "--", *names))] if going else []
+
+
+def alias(name: str, scope: Scope, answers: Answers) -> str:
+    """The path that is to stay and is the same thing as this one through a link; "" for none."""
+    raw = next((answers[question] for question in ask_aliases(scope) if question in answers), None)
+    lines = [line.split(":", 2) for line in raw.text.splitlines()] if raw else []
+    things = {parts[2]: (parts[0], parts[1]) for parts in lines if len(parts) == 3}
+    wanted = {ref.partition(":")[2] for ref, item in scope.siblings.items() if item.desired is not None}
+    same = (path for path, thing in things.items() if path != name and thing == things.get(name))
+    return next((path for path in same if path in wanted), "")
+
+
+def with_aliases(found: dict[str, Answer], scope: Scope, answers: Answers) -> dict[str, Answer]:
+    """The answers, with the other name among the notes of what is there and is to go."""
+    for item in scope.wanted:
+        answer = found[item.address.name]
+        if item.desired is None and isinstance(answer, Present):
+            answer.notes["alias"] = alias(item.address.name, scope, answers)
+    return found
+
+
+def staying(resource: Resource, other: str) -> Delta:
+    """What becomes of something that is to go and is also something that is to stay."""
+    reason = f"it is {other} under another name"
+    stays = Delta(Action.NOOP, reason=f"stays: {reason}")
+    return stays if resource.position is NOWHERE else refused(Action.DELETE, f"{reason}, which is to stay")
 
 
 def _line(line: str) -> tuple[str, Found] | None:
