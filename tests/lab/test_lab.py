@@ -322,7 +322,9 @@ def test_the_command_line(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     run = CliRunner()
     monkeypatch.chdir("/")
     shown = run.invoke(app, ["status", "--name", lab.name, "--json"])
-    assert json.loads(shown.stdout)["pid"] == lab.pid
+    told = json.loads(shown.stdout)
+    assert (told["command"], told["lab"]["pid"]) == ("lab status", lab.pid)
+    assert lab.password not in shown.stdout
     shown = run.invoke(app, ["up", "--name", lab.name])
     assert str(lab.inventory).removeprefix("/") in shown.stdout
     assert lab.password not in shown.stdout

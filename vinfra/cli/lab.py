@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,11 +32,15 @@ def up(
 
 
 @app.command()
-def down(name: Name = "lab") -> None:
+def down(name: Name = "lab", as_json: AsJson = False) -> None:
     """Take a lab down: nothing of it is left."""
     from vinfra import lab
 
-    typer.echo(f"{name} is down" if lab.down(name) else f"{name} was not up")
+    was_up = lab.down(name)
+    if as_json:
+        _document("down", ExitCode.DONE, {"name": name, "was_up": was_up})
+    else:
+        typer.echo(f"{name} is down" if was_up else f"{name} was not up")
 
 
 @app.command()
@@ -46,14 +50,19 @@ def status(name: Name = "lab", as_json: AsJson = False) -> None:
 
     running = lab.status(name)
     if running is None:
-        typer.echo(json.dumps(None) if as_json else f"{name} is not up; bring it up with: vinfra lab up --name {name}")
+        if as_json:
+            _document("status", ExitCode.FAILED, {"name": name, "lab": None})
+        else:
+            typer.echo(f"{name} is not up; bring it up with: vinfra lab up --name {name}")
         raise typer.Exit(ExitCode.FAILED)
     _show(running, as_json=as_json)
 
 
 def _show(running: "Lab", *, as_json: bool) -> None:
     if as_json:
-        typer.echo((running.home / "state.json").read_text(), nl=False)
+        state = json.loads((running.home / "state.json").read_text())
+        told = {key: value for key, value in state.items() if key != "password"}
+        _document("status", ExitCode.DONE, {"name": running.name, "lab": told})
         return
     for host in running.hosts.values():
         typer.echo(f"{host.name}  127.0.0.1:{host.port}  {'up' if host.pid else 'off'}")
@@ -64,6 +73,12 @@ def _show(running: "Lab", *, as_json: bool) -> None:
     )
     typer.echo("packages   apt-get install works; the hosts have no other way out")
     typer.echo(f"take down  vinfra lab down{'' if running.name == 'lab' else f' --name {running.name}'}")
+
+
+def _document(verb: str, code: ExitCode, body: dict[str, Any]) -> None:
+    from vinfra.report.as_json import document, dumps
+
+    typer.echo(dumps(document(f"lab {verb}", code, body)))
 
 
 def _near(path: Path) -> Path:
