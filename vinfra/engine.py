@@ -3,6 +3,7 @@
 load → validate → expand → discover → place → diff → plan → apply → report
 """
 
+import time
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache, partial
@@ -132,13 +133,14 @@ class _Look:
     def plan(self) -> Plan:
         """Discover, diff, plan."""
         wanted = self._wanted()
+        began = time.monotonic()
         self.states = self._discover(wanted)
         owner = self.wish.blueprint.name
         changes = {host: diff(state, self.kinds, owner) for host, state in self.states.items()}
         self._check_targets()
         made = make_plan(owner, self.states, changes, wanted, self.kinds, self._leftover)
         warnings = (*self.wish.blueprint.warnings, *made.warnings)
-        return replace(made, digest=self.wish.blueprint.digest, warnings=warnings)
+        return replace(made, digest=self.wish.blueprint.digest, warnings=warnings, seconds=time.monotonic() - began)
 
     def run(self, plan: Plan, consent: Consent, run: str) -> Outcome:
         """Ask for consent, then apply."""

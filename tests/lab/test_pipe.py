@@ -355,6 +355,45 @@ def test_a_saved_plan_runs_its_own_rows_alone_and_holds_no_secret(
     assert "no saved plan" in vinfra("plan", file, "--out", file, expect=1).stderr
 
 
+def test_templates_and_drop_ins_are_read_again_and_destroy_stops_what_it_takes_away(
+    vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path
+) -> None:
+    host = first(clean_lab)
+    unit = "[Service]\nExecStart=/bin/sleep {{ n }}\n[Install]\nWantedBy=multi-user.target\n"
+    drop_in = "[Service]\nExecStart=\nExecStart=/bin/sleep {{ n }}1\n"
+    tree = {
+        "directories": {"/etc/systemd/system/drp.service.d": None},
+        "files": {
+            "/etc/systemd/system/tpl@.service": {"content": unit},
+            "/etc/systemd/system/drp.service": {"content": unit},
+            "/etc/systemd/system/drp.service.d/o.conf": {"content": drop_in},
+        },
+        "services": {
+            "tpl@a": {"running": True, "enabled": True, "restart_on": ["file:/etc/systemd/system/tpl@.service"]},
+            "drp": {"running": True, "restart_on": ["file:/etc/systemd/system/drp.service.d/o.conf"]},
+        },
+    }
+    file = blueprint(tmp_path, {host.name: tree}, vars={"n": 4000})
+    vinfra("apply", file, "--yes")
+    vinfra("plan", file)
+    vinfra("apply", file, "-e", "n=5000", "--yes")
+    vinfra("plan", file, "-e", "n=5000")
+    sleeping = ssh(host, "pgrep -ax sleep | cut -d' ' -f2-").stdout.splitlines()
+    assert sorted(sleeping) == ["/bin/sleep 5000", "/bin/sleep 50001"]
+    vinfra("destroy", file, "--yes")
+    left = "pgrep -ax sleep; ls /etc/systemd/system/*.wants | grep tpl; ls /etc/systemd/system | grep drp"
+    assert ssh(host, left).stdout == ""
+
+
+def test_one_bad_mark_line_costs_its_host_alone(vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path) -> None:
+    bad = {"blueprint": "b", "kind": [1], "name": 5, "state": "owned", "birth": "created"}
+    marks = "/var/lib/vinfra/marks"
+    ssh(first(clean_lab), f"mkdir -p {marks}; cat >{marks}/bad.jsonl", stdin=json.dumps(bad) + "\n")
+    done = vinfra("plan", blueprint(tmp_path, {"web": {"files": {"/srv/x": {"content": "x"}}}}), expect=2)
+    assert "nothing is pruned here" in done.stdout
+    assert "2 create" in done.stdout
+
+
 def test_odd_names_are_created_and_found_again(vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path) -> None:
     names = ["it's", "ü", 'q"uo te', "$(id)", "-rf", "a;b", "back\\slash", "*"]
     tree = {

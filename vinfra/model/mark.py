@@ -84,6 +84,10 @@ def parse(text: str) -> tuple[dict[tuple[str, str, str], Mark], list[str]]:
 
 
 def _mark(data: dict[str, Any]) -> Mark:
+    texts = [data[name] for name in ("blueprint", "kind", "name")]
+    version = data.get("version", VERSION)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(version, int):
+        raise TypeError("not a mark of ours")
     known = {name: data[name] for name in Mark.__dataclass_fields__ if name in data}
     return Mark(
         **{

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from vinfra.model.action import Impact
 
+# In a Shell's text or a Write's path: a folder made for this one step, open to nobody else, and gone after it.
+SCRATCH = "/tmp/vinfra-scratch"  # noqa: S108  the transport puts an unforeseeable name in its place
+
 
 @dataclass(frozen=True, slots=True)
 class Exec:

@@ -106,13 +106,13 @@ class _Run:
             if change.delta.action is Action.NOOP:
                 status = Status.ALREADY
             else:
-                self._steps(change)
+                self._steps(change, created=planned.delta.action in (Action.CREATE, Action.ADOPT))
         except _Beyond as beyond:
             status, reason = Status.BEYOND, str(beyond)
         except StepFailed as failed:
             status, reason = Status.FAILED, str(failed)
         except TransportError as lost:
-            status, reason = Status.LEFT, f"{lost}; whether the step under way ended is read at the next run"
+            status, reason = Status.LEFT, f"{lost.message}; whether the step under way ended is read at the next run"
         except Exception as error:  # a bug in a kind ends its own row, not the run
             status, reason = Status.FAILED, f"vinfra failed: {type(error).__name__}: {error}"
         return ChangeOutcome(planned.address, status, reason, time.monotonic() - started)
@@ -138,9 +138,9 @@ class _Run:
             )
         return change
 
-    def _steps(self, change: Change) -> None:
+    def _steps(self, change: Change, *, created: bool) -> None:
         steps = change.steps or (Step("note the owner", ()),)
-        claim, confirm = self._marks(change)
+        claim, confirm = self._marks(change, created=created)
         last = len(steps) - 1
         for number, step in enumerate(steps):
             calls = (*((claim,) if number == 0 else ()), *step.calls, *((confirm,) if number == last else ()))
@@ -153,11 +153,13 @@ class _Run:
                     f"{step.summary}: {said or f'exit status {result.returncode}'}", result.returncode, said
                 )
 
-    def _marks(self, change: Change) -> tuple[Append, Append]:
-        """The claim before the act and the confirmation after it."""
+    def _marks(self, change: Change, *, created: bool) -> tuple[Append, Append]:
+        """The claim before the act and the confirmation after it.
+
+        `created` says that nothing was there when the plan was made: what a package of this plan brought is ours too.
+        """
         address, owner = change.address, self.plan.blueprint
         known = self.tools.marks.get(address.host, {}).get((owner, address.kind, address.name))
-        created = change.delta.action in (Action.CREATE, Action.ADOPT)
         claim = Mark(
             blueprint=owner,
             kind=address.kind,
@@ -207,7 +209,7 @@ class _Run:
 
 @contextmanager
 def _interrupts(stop: threading.Event) -> Iterator[None]:
-    """The first Ctrl-C sets `stop`, wherever the driving thread is; the second one raises."""
+    """The first Ctrl-C or SIGTERM sets `stop`, wherever the driving thread is; the second one raises."""
 
     def on_interrupt(*_: object) -> None:
         if stop.is_set():
@@ -217,11 +219,12 @@ def _interrupts(stop: threading.Event) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, on_interrupt)
+    before = {number: signal.signal(number, on_interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Beyond(Exception):

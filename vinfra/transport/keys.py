@@ -5,7 +5,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import paramiko
 from paramiko.agent import AgentSSH
@@ -181,5 +180,6 @@ def _refused(login: Login, attempts: _Attempts) -> LoginRefused:
         return LoginRefused(message, "the server wants a dialogue, which vinfra never holds: use a key")
     if attempts.allowed:
         return LoginRefused(message, f"the server allows: {', '.join(attempts.allowed)}")
-    name = Path(login.key_files[0]).name if login.key_files else "id_ed25519"
-    return LoginRefused(message, f"check `user` and `key_file`; to let a key in: ssh-copy-id -i {name}.pub {login}")
+    return LoginRefused(
+        message, "check `user` and `key_file`; the public key belongs into the host's ~/.ssh/authorized_keys"
+    )

@@ -110,10 +110,11 @@ def parse_probe(output: bytes, questions: Sequence[Question], nonce: str) -> dic
 
 
 def _unpacked(data: bytes) -> bytes:
-    if not data.startswith(b"\x1f\x8b"):
+    start = data.find(b"\x1f\x8b\x08")
+    if start < 0:
         return data
     try:
-        return gzip.decompress(data)
+        return gzip.decompress(data[start:])
     except (OSError, EOFError, zlib.error) as error:
         hint = "something on the host writes into our output, perhaps a background job of its login shell"
         raise TransportError("the answers were damaged on the way", hint) from error

@@ -42,8 +42,8 @@ class Root:
 class Limits:
     """Seconds: for one question, for a whole probe, and for sudo to let us in."""
 
-    question: int = 60
-    probe: float = 180.0
+    question: int = 30
+    probe: float = 90.0
     sudo: float = 30.0
 
 

@@ -3,8 +3,9 @@
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 
-from vinfra.model.step import Append, Call, Exec, Shell, Step, StepResult, Write
+from vinfra.model.step import SCRATCH, Append, Call, Exec, Shell, Step, StepResult, Write
 from vinfra.transport import shell
 
 KEPT = 65536
@@ -64,13 +65,26 @@ def step_script(step: Step, nonce: str) -> bytes:
         "case $(command -v printf) in /*) echo 'this shell has no printf of its own' >&2; exit 126;; esac",
         _FUNCTIONS + "printf '\\n%s begin\\n' $N; printf '\\n%s begin\\n' $N >&2",
     ]
-    for number, call in enumerate(step.calls):
+    scratch = f"/tmp/vinfra-{nonce}"  # noqa: S108  made with mkdir, which fails if it is there
+    calls = [_scratched(call, scratch) for call in step.calls]
+    if calls != list(step.calls):
+        lines.append(f"mkdir -m 0700 {scratch} || {{ end 0 1; exit 1; }}; trap 'rm -rf {scratch}' EXIT")
+    for number, call in enumerate(calls):
         ok = call.ok if isinstance(call, Exec) else (0,)
         lines.append(_RENDERERS[type(call)](call))
         pattern = "|".join(map(str, ok))
         lines.append(f"r=$?; case $r in {pattern});; *) end {number} $r; exit 1;; esac")
     lines.append(f"end {len(step.calls) - 1} 0; exit 0; }}")
     return shell.raw("\n".join(lines) + "\n")
+
+
+def _scratched(call: Call, scratch: str) -> Call:
+    match call:
+        case Shell() if SCRATCH in call.text:
+            return Shell(call.text.replace(SCRATCH, scratch))
+        case Write() if call.path.startswith(SCRATCH):
+            return replace(call, path=call.path.replace(SCRATCH, scratch))
+    return call
 
 
 def end_of_step(nonce: str) -> bytes:

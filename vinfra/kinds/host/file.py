@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, WithJsonSchema
 
 from vinfra.kinds.compare import bringers, created, deleted, later, refused, updated
-from vinfra.kinds.host import ownership, paths
+from vinfra.kinds.host import ownership, paths, units
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Verdict
 from vinfra.model.answer import Absent, Answer, Present, Unknown
@@ -200,6 +200,8 @@ def _new(name: str, desired: Spec, notes: dict[str, Any], scope: Scope) -> Delta
     shown = None if desired.secret else desired.content
     content = [FieldChange("content", None, shown, secret=desired.secret)] if desired.content is not None else []
     changes = (*content, *ownership.fresh(desired, "0600" if desired.secret else "0644"))
+    if notes.get("link"):
+        return refused(Action.CREATE, "a link that leads nowhere stands at this path; remove it first")
     waits, reason = paths.unmade_parent(name, notes, scope)
     if waits:
         return later(Action.CREATE, reason, changes)
@@ -233,14 +235,15 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def steps(change: Change, _scope: Scope) -> Sequence[Step]:
+def steps(change: Change, scope: Scope) -> Sequence[Step]:
     """One atomic write for new content; chmod and chown where only those differ."""
     name, desired = change.address.name, change.desired
+    reload = units.reread(name, scope)
     if not isinstance(desired, Spec):
-        return [Step(f"remove {name}", (Exec(("rm", "-f", "--", name)),))]
+        return [Step(f"remove {name}", (Exec(("rm", "-f", "--", name)), *reload))]
     changed = {item.path: item.after for item in change.delta.fields}
     if "content" in changed:
         mode = changed.get("mode", desired.mode)
         write = Write(name, _bytes(desired.content), mode, desired.owner, desired.group)
-        return [Step(f"write {name}", (write,), change.delta.impact, secret=desired.secret)]
+        return [Step(f"write {name}", (write, *reload), change.delta.impact, secret=desired.secret)]
     return [ownership.step(name, desired, set(changed))]

@@ -230,4 +230,4 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     assert isinstance(desired, Spec)
     # The commands are in the plan; the summary goes to the journal, where no argument belongs.
     said = f"{desired.operation}, {len(planned.calls)} command" + ("s" if len(planned.calls) > 1 else "")
-    return [Step(said, planned.calls, change.delta.impact, secret=True)]
+    return [Step(said, planned.calls, change.delta.impact)]

@@ -17,7 +17,7 @@ from typing import Any
 
 from vinfra.model.kind import Answers
 from vinfra.model.question import PyinfraFact
-from vinfra.model.step import Call, Shell, Write
+from vinfra.model.step import SCRATCH, Call, Shell, Write
 
 # Commands that are no shell text: a Python function, a file for this machine, another program of this machine.
 CLOSED = {"FunctionCommand": "Python functions", "FileDownloadCommand": "downloads", "RsyncCommand": "rsync"}
@@ -113,7 +113,7 @@ class _Run:
     def temporary_name(self, hash_key: str | None = None, *_: Any, **__: Any) -> str:
         """Stands in for Host.get_temp_filename: the same name in every run, for it may become part of a question."""
         self.temporary += 1
-        return f"/tmp/vinfra-{sha1((hash_key or str(self.temporary)).encode(), usedforsecurity=False).hexdigest()}"  # noqa: S108
+        return f"{SCRATCH}/{sha1((hash_key or str(self.temporary)).encode(), usedforsecurity=False).hexdigest()}"
 
 
 def _frozen(value: Any) -> Any:

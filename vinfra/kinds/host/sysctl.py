@@ -129,18 +129,18 @@ def _number(text: str) -> str:
 
 
 def steps(change: Change, _scope: Scope) -> Sequence[Step]:
-    """The file first: what is set now and lost at boot would look done."""
+    """The kernel first: a value that it does not take must not lie in wait for the next boot."""
     name, desired = change.address.name, change.desired
     if not isinstance(desired, Spec):
         return [Step(f"remove {persisted(name)}", (Exec(("rm", "-f", "--", persisted(name))),))]
     changed = {item.path for item in change.delta.fields}
     value, found = " ".join(desired.value.split()), []
-    if "persisted" in changed:
-        line = f"{name} = {value}\n".encode()
-        found.append(Step(f"set {name} = {value} at boot", (Write(persisted(name), line, "0644", "root", "root"),)))
     if "value" in changed:
         # tee rather than sysctl -w: procps is not on every minimal host.
         found.append(
             Step(f"set {name} = {value} now", (Exec(("tee", "--", running(name)), stdin=f"{value}\n".encode()),))
         )
+    if "persisted" in changed:
+        line = f"{name} = {value}\n".encode()
+        found.append(Step(f"set {name} = {value} at boot", (Write(persisted(name), line, "0644", "root", "root"),)))
     return found

@@ -42,6 +42,7 @@ class Times:
     """When each reference last changed, in seconds since 1970; 0 for what is not there."""
 
     known: Mapping[str, float | Unknown]
+    now: float = float("inf")
 
     def older(self, refs: Iterable[str] | None, since: float | None) -> tuple[str, ...] | Unknown:
         """The references that changed since then."""
@@ -50,7 +51,8 @@ class Times:
             changed = self.known.get(ref, 0.0)
             if isinstance(changed, Unknown):
                 return Unknown(f"{ref}: {changed.reason}")
-            if since is not None and changed > since:
+            # A time that has not come yet tells nothing, and would have the unit restarted for ever.
+            if since is not None and since < changed <= self.now:
                 found.append(ref)
         return tuple(found)
 
@@ -61,7 +63,8 @@ def read(scope: Scope, answers: Answers) -> Times:
     state = installed.read(packages, answers, scope.facts)
     refs = {ref for item in scope.wanted for ref in of(item.desired) if ref.startswith("package:")}
     found = {f"file:{path}": _latest([there]) for path, there in paths.read(files, answers).items()}
-    return Times(found | {ref: _latest(state.get(name) for name in _packages(ref, scope)) for ref in refs})
+    now = float(scope.facts.get("now") or "inf") + 1
+    return Times(found | {ref: _latest(state.get(name) for name in _packages(ref, scope)) for ref in refs}, now)
 
 
 def _latest(things: Iterable[object]) -> float | Unknown:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from vinfra.model.answer import Unknown
-from vinfra.model.kind import Answers
+from vinfra.model.kind import Answers, Scope
 from vinfra.model.question import Exec
+from vinfra.model.step import Exec as Run
 
 PROPERTIES = (
     *("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "Result", "Type"),
@@ -85,3 +86,13 @@ def _time(text: str) -> float | None:
         return datetime.fromisoformat(f"{day} {clock}").replace(tzinfo=UTC).timestamp()
     except (ValueError, IndexError):
         return None
+
+
+# Where systemd reads units and their drop-ins from (systemd.unit(5)).
+FOLDERS = ("/etc/systemd/system/", "/run/systemd/system/", "/usr/local/lib/systemd/system/", "/lib/systemd/system/")
+
+
+def reread(path: str, scope: Scope) -> tuple[Run, ...]:
+    """systemd must read a changed unit, template or drop-in before anything is started from it; () for other files."""
+    there = (scope.facts.get("systemd") or {}).get("running") and path.startswith(FOLDERS)
+    return (Run(("systemctl", "daemon-reload")),) if there else ()
