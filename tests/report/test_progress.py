@@ -10,7 +10,8 @@ from vinfra.report.progress import Progress
 
 
 def terminal() -> Console:
-    return Console(file=io.StringIO(), force_terminal=True, width=100, height=40)
+    environment = {"TERM": "xterm-256color"}
+    return Console(file=io.StringIO(), force_terminal=True, width=100, height=40, _environ=environment)
 
 
 def shown(console: Console) -> str:

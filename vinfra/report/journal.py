@@ -119,7 +119,7 @@ class Journal:
         return round(time.monotonic() - self._began, 3)
 
     def _write(self, record: dict[str, Any], sync: bool = True) -> None:
-        line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **record})
+        line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="microseconds"), **record})
         with self._lock:
             if self.trouble:
                 return
@@ -152,7 +152,7 @@ def _opened(directory: Path) -> tuple[str, IO[str]]:
 
 
 def _retire(folder: Path) -> None:
-    for old in sorted(folder.glob("[0-9]*Z-*.jsonl"))[:-KEEP]:
+    for old in sorted(folder.glob("[0-9]*Z-*.jsonl"), key=lambda file: (file.stat().st_mtime_ns, file.name))[:-KEEP]:
         old.unlink(missing_ok=True)
 
 
