@@ -141,10 +141,11 @@ def test_hosts_that_cannot_be_read_do_not_hide_the_others(
         tmp_path,
         dead={"address": "127.0.0.1", "port": 1},
         wrongkey={"address": "127.0.0.1", "port": port, "key_file": str(tmp_path / "nokey")},
-        stranger={"address": "localhost", "port": port},
+        stranger={"address": "127.0.0.1", "port": port, "known_hosts": str(tmp_path / "nobody")},
         nosudo={"address": "127.0.0.1", "port": port, "user": "ops"},
     )
     (tmp_path / "nokey").write_text("not a key\n")
+    (tmp_path / "nobody").write_text("")
     file = blueprint(tmp_path, {"all": {"files": {"/srv/x": {"content": "x\n"}}}})
     done = vinfra("apply", file, "--yes", "--json", machines=machines, expect=4)
     said = {host["name"]: host["unknown"] or "" for host in json.loads(done.stdout)["plan"]["hosts"]}
