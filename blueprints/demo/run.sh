@@ -51,7 +51,7 @@ if [ "${KEEP:-}" = 1 ]; then
     done=1
     say "The hosts stay up"
     cat <<TEXT
-export VINFRA_INVENTORY=$VINFRA_INVENTORY
+export VINFRA_CACHE=$VINFRA_CACHE VINFRA_INVENTORY=$PWD/$VINFRA_INVENTORY
 .venv/bin/vinfra plan YOUR-BLUEPRINT.yaml
 .venv/bin/vinfra lab status --name $lab
 .venv/bin/vinfra lab down --name $lab

@@ -91,11 +91,10 @@ def test_leftovers_are_what_this_blueprint_created_and_no_longer_names() -> None
     assert len(look({"a": [lamp("x")]}, {"a": Host({ReadMarks(): found})})["a"].resources) == 1
 
 
-def test_marks_that_cannot_be_read_are_said_and_nothing_is_pruned() -> None:
+def test_a_host_whose_marks_cannot_be_read_is_unknown() -> None:
     host = Host({ReadMarks(): Raw(1, marks(("mine", "old", Birth.CREATED)).out, "Permission denied")})
     state = look({"a": [lamp("x")]}, {"a": host}, leftover=lambda *_: True)["a"]
-    assert len(state.resources) == 1
-    assert "nothing is pruned" in state.complaints[0]
+    assert "marks cannot be read: Permission denied" in state.error
 
 
 def test_a_line_cut_short_stops_pruning_for_it_may_have_been_a_release() -> None:

@@ -12,7 +12,7 @@ from vinfra.model.answer import Answer, Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.discovery import HostState, Marks
 from vinfra.model.kind import FactsReader, Kinds
-from vinfra.model.mark import VERSION, Birth, Mark, parse
+from vinfra.model.mark import DIRECTORY, VERSION, Birth, Mark, parse
 from vinfra.model.outcome import Observer
 from vinfra.model.question import Question, Raw, ReadMarks
 from vinfra.model.transport import Reader
@@ -90,7 +90,7 @@ def _settled(
 ) -> HostState:
     """After the first round: facts and marks are known, resources get their place, and leftovers come to light."""
     facts = search.facts.read(answers)
-    marks, complaints = _marks(answers[ReadMarks()])
+    marks, complaints = _marks(answers[ReadMarks()]) if search.kinds else ({}, [])
     placed, refused = search.place(wanted, facts)
     left = () if complaints else _leftovers(state.host, search, marks)
     return replace(
@@ -115,9 +115,12 @@ def _without_deferred(resource: Resource) -> Resource:
 
 
 def _marks(raw: Raw) -> tuple[Marks, list[str]]:
-    """Marks that cannot be read are said, and then nothing is pruned: a broken line may be a release."""
+    """Whose things are whose. A line that cannot be read is said, and then nothing is pruned: it may be a release.
+
+    Raises TransportError when no mark can be read: then nobody knows what on this host may be touched.
+    """
     if not raw.ok:
-        return {}, [f"vinfra's marks cannot be read, so nothing is pruned here: {raw.err.strip()}"]
+        raise TransportError(f"vinfra's marks cannot be read: {raw.err.strip()}", f"look at {DIRECTORY} on the host")
     marks, complaints = parse(raw.text)
     return marks, [f"{complaint}; nothing is pruned here until that line is mended" for complaint in complaints]
 
