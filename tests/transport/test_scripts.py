@@ -21,7 +21,7 @@ from vinfra.model.question import (
     ReadMarks,
     Reads,
 )
-from vinfra.model.step import Append, Call, Shell, Step, Write
+from vinfra.model.step import SCRATCH, Append, Call, Shell, Step, Write
 from vinfra.model.step import Exec as Run
 from vinfra.transport import probe, pyinfra_facts, shell, steps
 
@@ -155,6 +155,23 @@ def test_writes_that_cannot_be(sh: list[str], tmp_path: Path) -> None:
         assert "no such directory" in result.err or "not a regular file" in result.err
     assert do(Write(str(tmp_path / "x"), b"x", owner="no-such-user"), command=sh).returncode != 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_appeared_since_the_plan_is_not_overwritten(sh: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    assert do(Write(str(path), b"ours", new=True), command=sh).returncode == 0
+    path.write_text("theirs")
+    result = do(Write(str(path), b"ours", new=True), command=sh)
+    assert (result.returncode, path.read_text()) == (1, "theirs")
+    assert "was not when it was read" in result.err
+
+
+def test_a_scratch_folder_is_its_steps_own_and_goes(sh: list[str]) -> None:
+    inside = Shell(f"echo one >>{SCRATCH}/f && stat -c %a {SCRATCH} && cat {SCRATCH}/f && echo {SCRATCH}")
+    first, second = (do(inside, Run(("true",)), command=sh).out.split() for _ in range(2))
+    assert first[:2] == second[:2] == ["700", "one"]
+    assert first[2] != second[2]
+    assert not Path(first[2]).exists()
 
 
 def test_leftovers_of_a_killed_write_go_with_the_next(sh: list[str], tmp_path: Path) -> None:

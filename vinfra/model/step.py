@@ -29,7 +29,8 @@ class Exec:
 class Write:
     """Replace a file atomically (temporary file beside it, sync, rename); None keeps what is there, or root's 0644.
 
-    Symbolic links are followed, so that the file they name is replaced. `mode` is octal digits ("0644").
+    Symbolic links are followed, so that the file they name is replaced. `mode` is octal digits ("0644"). With `new` the
+    step fails when something is there: it appeared since the plan was made, and is not ours to overwrite.
     """
 
     path: str
@@ -37,6 +38,7 @@ class Write:
     mode: str | None = None
     owner: str | None = None
     group: str | None = None
+    new: bool = False
 
 
 @dataclass(frozen=True, slots=True)

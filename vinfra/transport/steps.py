@@ -17,6 +17,7 @@ _FUNCTIONS = """\
 replace() {
 p=$(readlink -f -- "$1" && echo .) || { echo "$1: no such directory" >&2; exit 1; }
 p=${p%??} mode=$2 owner=$3 group=$4
+[ "$6" != new ] || [ ! -e "$p" ] || { echo "$p: is there now, and was not when it was read; plan again" >&2; exit 1; }
 [ ! -e "$p" ] || [ -f "$p" ] || { echo "$p: not a regular file" >&2; exit 1; }
 if [ -e "$p" ]; then
 [ -n "$mode" ] || mode=$(stat -c %a -- "$p") || exit
@@ -148,7 +149,9 @@ def _name(name: str) -> str:
 
 def _write(call: Call) -> str:
     assert isinstance(call, Write)
-    arguments = shell.words([call.path, call.mode or "", call.owner or "", call.group or "", str(len(call.content))])
+    arguments = shell.words(
+        [call.path, call.mode or "", call.owner or "", call.group or "", str(len(call.content)), "new" * call.new]
+    )
     return f"{{ {shell.emit(call.content)}\n}} | ( replace {arguments} )"
 
 

@@ -244,6 +244,7 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
     changed = {item.path: item.after for item in change.delta.fields}
     if "content" in changed:
         mode = changed.get("mode", desired.mode)
-        write = Write(name, _bytes(desired.content), mode, desired.owner, desired.group)
+        new = change.delta.action is Action.CREATE
+        write = Write(name, _bytes(desired.content), mode, desired.owner, desired.group, new)
         return [Step(f"write {name}", (write, *reload), change.delta.impact, secret=desired.secret)]
     return [ownership.step(name, desired, set(changed))]
