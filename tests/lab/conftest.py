@@ -1,16 +1,22 @@
 """A lab for the session, and hosts that are as new for each test."""
 
+import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from vinfra import lab as lab_module
 from vinfra.lab import Lab, LabHost
 
+ROOT = Path(__file__).parents[2]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 Ssh = Callable[..., subprocess.CompletedProcess[str]]
 Written = Callable[[LabHost], dict[str, tuple[int, int, int]]]
 
@@ -87,3 +93,37 @@ def written() -> Written:
         return found
 
     return listing
+
+
+@pytest.fixture
+def inventory(clean_lab: Lab, tmp_path: Path) -> Path:
+    """The lab's inventory with what a test adds to it (`host(…)` entries are plain dicts)."""
+    return clean_lab.inventory
+
+
+@pytest.fixture
+def vinfra(inventory: Path, tmp_path: Path) -> Run:
+    def run(*arguments: object, expect: int = 0, machines: Path = inventory) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "VINFRA_INVENTORY": str(machines), "VINFRA_STATE": str(tmp_path / "state")}
+        command = [sys.executable, "-m", "vinfra", *map(str, arguments)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False, timeout=180
+        )
+        assert done.returncode == expect, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run
+
+
+def changes(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    return list(json.loads(done.stdout)["changes"])
+
+
+def blueprint(folder: Path, hosts: dict[str, Any], name: str = "trial", **more: Any) -> Path:
+    file = folder / f"{name}.yaml"
+    file.write_text(yaml.safe_dump({"blueprint": name, **more, "hosts": hosts}))
+    return file
+
+
+def first(lab: Lab) -> LabHost:
+    return next(iter(lab.hosts.values()))
