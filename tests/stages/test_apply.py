@@ -140,6 +140,28 @@ def test_kept_objects_are_released_and_a_destroy_removes_the_mark_file() -> None
     assert host.steps[0].calls == (Exec(("rm", "-f", "/var/lib/vinfra/marks/demo.jsonl")),)
 
 
+def test_a_destroy_that_failed_in_part_keeps_the_mark_file() -> None:
+    marks = {
+        "a": {("demo", "toy", name): Mark("demo", "toy", name, State.OWNED, Birth.CREATED) for name in ("one", "two")}
+    }
+    host = Host(failing("one"))
+    gone = [change("one", action=Action.DELETE), change("two", action=Action.DELETE)]
+    run(gone, {"a": host}, marks=marks, clean=True)
+    assert not any(
+        call == Exec(("rm", "-f", "/var/lib/vinfra/marks/demo.jsonl")) for step in host.steps for call in step.calls
+    )
+    host = Host()
+    run(gone, {"a": host}, marks=marks, clean=True)
+    assert host.steps[-1].calls == (Exec(("rm", "-f", "/var/lib/vinfra/marks/demo.jsonl")),)
+
+
+def test_an_update_does_not_forget_that_we_made_it() -> None:
+    marks = {"a": {("demo", "toy", "one"): Mark("demo", "toy", "one", State.OWNED, Birth.CREATED)}}
+    host = Host()
+    run([change("one", action=Action.UPDATE)], {"a": host}, marks=marks)
+    assert {mark.birth for mark in host.marks} == {Birth.CREATED}
+
+
 def later(**now: Any) -> tuple[Change, Callable[[Change], Change]]:
     bound = change("svc", verdict=Verdict.LATER, fields=(FieldChange("size", None, 1),), impact=Impact.LIVE)
     return bound, lambda _: change("svc", **now)

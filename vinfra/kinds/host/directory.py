@@ -1,7 +1,6 @@
 """Directories: that they are there, whose they are, who may enter."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from posixpath import dirname as above
 from typing import Any
 
 from vinfra.kinds.compare import created, deleted, later, refused, updated
@@ -51,16 +50,12 @@ def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], f
 
 def ask(scope: Scope, answers: Answers) -> Iterable[Question]:
     """What stands at each path and above it; what is in those that are to go."""
-    yield from paths.ask(_watched(scope))
+    yield from paths.ask(paths.watched(scope))
     yield from paths.ask_aliases(scope)
     yield from paths.ask((item.address.name for item in scope.wanted), follow=False)
     for item in scope.wanted:
         if item.desired is None:
             yield _listing(item.address.name)
-
-
-def _watched(scope: Scope) -> list[str]:
-    return [path for item in scope.wanted for path in (item.address.name, above(item.address.name))]
 
 
 def _listing(name: str) -> Ask:
@@ -69,7 +64,7 @@ def _listing(name: str) -> Ask:
 
 def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
     """Each directory as it is, links followed."""
-    targets = paths.read(_watched(scope), answers)
+    targets = paths.read(paths.watched(scope), answers)
     links = paths.read((item.address.name for item in scope.wanted), answers, follow=False)
     found = {item.address.name: _one(item, targets, links, answers) for item in scope.wanted}
     return paths.with_aliases(found, scope, answers)

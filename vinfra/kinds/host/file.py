@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
-from posixpath import dirname as above
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -98,7 +97,7 @@ def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], f
 def ask(scope: Scope, answers: Answers) -> Iterable[Question]:
     """What stands at each path and above it, the contents, and checksums of what is too large to read."""
     names = [resource.address.name for resource in scope.wanted]
-    yield from paths.ask(_watched(scope))
+    yield from paths.ask(paths.watched(scope))
     yield from paths.ask_aliases(scope)
     yield from paths.ask(names, follow=False)
     for resource in scope.wanted:
@@ -108,12 +107,8 @@ def ask(scope: Scope, answers: Answers) -> Iterable[Question]:
         yield Ask(("sha256sum", "--", *large))
 
 
-def _watched(scope: Scope) -> list[str]:
-    return [path for item in scope.wanted for path in (item.address.name, above(item.address.name))]
-
-
 def _large(scope: Scope, answers: Answers) -> list[str]:
-    found = paths.read(_watched(scope), answers)
+    found = paths.read(paths.watched(scope), answers)
     names = sorted(item.address.name for item in scope.wanted if item.desired is not None)
     return [
         name
@@ -125,7 +120,7 @@ def _large(scope: Scope, answers: Answers) -> list[str]:
 def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
     """Each file as it is, links followed."""
     names = [resource.address.name for resource in scope.wanted]
-    targets, links = paths.read(_watched(scope), answers), paths.read(names, answers, follow=False)
+    targets, links = paths.read(paths.watched(scope), answers), paths.read(names, answers, follow=False)
     sums = _sums(_large(scope, answers), answers)
     found = {item.address.name: _one(item, targets, links, sums, answers) for item in scope.wanted}
     return paths.with_aliases(found, scope, answers)

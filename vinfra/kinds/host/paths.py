@@ -67,6 +67,11 @@ def read(paths: Iterable[str], answers: Answers, follow: bool = True) -> dict[st
     return {path: there.get(path) or _missing(path, raw.returncode, raw.err) for path in known}
 
 
+def watched(scope: Scope) -> list[str]:
+    """Every path of a kind here, and the directory above each."""
+    return [path for item in scope.wanted for path in (item.address.name, above(item.address.name))]
+
+
 def ask_aliases(scope: Scope) -> list[Exec]:
     """Only when something is to go: which thing each path is, so that none goes that another name still means."""
     names = sorted({ref.partition(":")[2] for ref in scope.siblings if ref.startswith(("file:", "directory:"))})
