@@ -18,7 +18,7 @@ from vinfra.model.spec import declared
 PACKAGE = Path(registry.__file__).parent
 PURE = {
     *("ast", "collections", "dataclasses", "datetime", "hashlib", "itertools", "json", "posixpath", "re", "shlex"),
-    *("contextlib", "functools", "stat", "types", "typing", "pydantic", "vinfra"),
+    *("contextlib", "copy", "functools", "ipaddress", "xml", "stat", "types", "typing", "pydantic", "vinfra"),
 }
 # Both say why in their first lines: entry points, and pyinfra behind one door.
 EXCEPTIONS = {

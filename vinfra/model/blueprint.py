@@ -47,11 +47,33 @@ class Blueprint:
 
 
 @dataclass(frozen=True, slots=True)
+class Demand:
+    """What a machine that may run on several hosts asks of the one it gets; shared by all resources it is made of.
+
+    `member` is its name, `fleet` the name of the fleet it belongs to, `hosts` are the candidates in inventory order.
+    `cpu` counts virtual CPUs, `memory` bytes. `spread` is "host" or a variable of hosts (`rack`) over whose values the
+    fleet is spread evenly. Machines with the same `apart` ("" for none) never share a host.
+    """
+
+    member: str
+    fleet: str
+    hosts: tuple[str, ...]
+    cpu: int
+    memory: int
+    spread: str = "host"
+    apart: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Resource:
     """One object that is to exist on one host, or, with `desired` None, to be absent.
 
     `needs` are the addresses that must be done before it; `after` are those that come first if they are there.
     `protect` refuses its deletion; `allow` raises --max-impact for it alone. `variables` render its deferred fields.
+
+    What can move has no host in its address, but a `demand`; `where` is the host that `place` gave it, and `hard` and
+    `soft` are the references that become `needs` and `after` there. A `lazy` one (an image) is dropped by `place`
+    unless something on its host needs it.
     """
 
     address: Address
@@ -62,3 +84,13 @@ class Resource:
     protect: bool = False
     allow: Impact = Impact.NONE
     variables: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    where: str = ""
+    demand: Demand | None = None
+    hard: frozenset[str] = frozenset()
+    soft: frozenset[str] = frozenset()
+    lazy: bool = False
+
+    @property
+    def place(self) -> str:
+        """The host it is on or goes to, "" when nobody has decided yet."""
+        return self.where or self.address.host

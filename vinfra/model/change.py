@@ -37,7 +37,8 @@ class Change:
     """One row of a plan: a delta on an address, with the steps that close it.
 
     `desired` is None when the object is to be absent, `actual` when it is. `after` holds the addresses that must be
-    done first. `allow` and `protect` are the resource's own.
+    done first. `allow`, `protect` and `where` are the resource's own. One that `waits` only waits for something to
+    happen, so the other changes of its host run on meanwhile.
     A row with verdict LATER is an upper bound: at apply it is read again, and does at most these fields.
     """
 
@@ -51,6 +52,13 @@ class Change:
     notes: dict[str, Any] = field(default_factory=dict)
     allow: Impact = Impact.NONE
     protect: bool = False
+    where: str = ""
+    waits: bool = False
+
+    @property
+    def place(self) -> str:
+        """The host that its steps run on; "" when it has none."""
+        return self.where or self.address.host
 
     @property
     def pending(self) -> bool:

@@ -14,7 +14,8 @@ class Host:
 
     `variables` are the group's and the host's own, already merged.
 
-    `connection` is "local" only for the machine vinfra runs on. `address` is where SSH connects (default: the name).
+    `connection` is "local" only for the machine vinfra runs on, and "guest" for a virtual machine of the blueprint,
+    whose address and key are known once it answers. `address` is where SSH connects (default: the name).
     `jump` names other hosts of the inventory or `user@address:port`, in the order they are passed. `host_key` is
     "strict" (known_hosts decides, the default), "accept-new" (learn an unknown one, refuse a changed one) or a pinned
     public key line such as "ssh-ed25519 AAAA…". `sudo` is whether root is reached by sudo; None: unless the user is
@@ -22,7 +23,7 @@ class Host:
     """
 
     name: str
-    connection: Literal["ssh", "local"] = "ssh"
+    connection: Literal["ssh", "local", "guest"] = "ssh"
     address: str = ""
     port: int = 0
     user: str = ""

@@ -6,6 +6,7 @@ defaults worth sharing (compare, nothing to wait for) are functions in `kinds.co
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Protocol
 
 from vinfra.model import spec as shape
@@ -38,6 +39,68 @@ class Scope:
     siblings: Mapping[str, Resource] = field(default_factory=dict)
     changing: frozenset[str] = frozenset()
     owner: str = ""
+
+
+class Trait(Enum):
+    """What sets a kind apart; it says so in `TRAITS`.
+
+    TOP: it may also stand at the top of a blueprint, with `on:` naming its hosts. LAZY: it stands there alone, without
+    `on:`, and is made on each host where something needs it. SINGLE: a host has one, so its section holds its fields.
+    FLEET: its members are machines of another kind. WAITS: its steps only wait.
+    """
+
+    TOP = "top"
+    LAZY = "lazy"
+    SINGLE = "single"
+    FLEET = "fleet"
+    WAITS = "waits"
+
+
+def has(kind: object, trait: Trait) -> bool:
+    """Whether a kind has a trait."""
+    return trait in getattr(kind, "TRAITS", ())
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Something that an object is made of and that is declared with it: kind, name, and fields as in a blueprint."""
+
+    kind: str
+    name: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A machine that lives on a host, ours or not, and what it takes of it: virtual CPUs and bytes.
+
+    `owner` is the blueprint in its own mark ("" for none).
+    """
+
+    name: str
+    cpu: int
+    memory: int
+    owner: str = ""
+
+
+class Composite(Protocol):
+    """A kind whose objects bring others along: the packages of a hypervisor, the volumes of a domain."""
+
+    def parts(self, name: str, desired: shape.Spec) -> Iterable[Part]:
+        """What is declared with it, before discovery. Parts of what can move go where it goes."""
+        ...
+
+
+class Machines(Protocol):
+    """A kind whose objects are placed on hosts by what they need and what is free."""
+
+    def demand(self, desired: shape.Spec) -> tuple[int, int]:
+        """Virtual CPUs and bytes of memory."""
+        ...
+
+    def tenants(self, answers: "Answers") -> Iterable[Tenant]:
+        """Every machine on a host, from the answers of the first round."""
+        ...
 
 
 class Kind(Protocol):

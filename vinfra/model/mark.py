@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import Any
 
 DIRECTORY = "/var/lib/vinfra/marks"
+# The XML namespace of what a domain or a network carries in its own libvirt metadata, so that it travels with it.
+NAMESPACE = "https://vinfra.dev/libvirt/1"
 VERSION = 1
 
 

@@ -7,7 +7,7 @@ discovery costs one round trip. There is no question that holds shell text.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from vinfra.errors import VinfraError
 
@@ -131,6 +131,18 @@ class ReadMarks:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadLibvirt:
+    """All objects of one sort that the host's libvirt has, through a connection that libvirt itself holds read-only.
+
+    Raw.out is what `virsh -r` answered to a batch of commands, each answer after a line `virsh > COMMAND`;
+    Raw.returncode is 127 where there is no virsh. "domains": state, autostart, persistent and live XML. "networks": the
+    same, and leases. "pools": the same, and their volumes' XML. "capabilities": the host's, and libvirt's version.
+    """
+
+    sort: Literal["domains", "networks", "pools", "capabilities"]
+
+
+@dataclass(frozen=True, slots=True)
 class PyinfraFact:
     """A fact of pyinfra's own library, such as `server.Which`, with its arguments; rendered by pyinfra itself."""
 
@@ -153,7 +165,7 @@ class PyinfraFact:
         return bool(given.get("interpolate_variables")) or not given.get("quote_path", True)
 
 
-Question = Exec | ReadFile | ReadMarks | PyinfraFact
+Question = Exec | ReadFile | ReadMarks | ReadLibvirt | PyinfraFact
 
 
 class Raw(NamedTuple):

@@ -1,12 +1,14 @@
 """What apply will do, as data: it can be printed, saved, journalled and replayed.
 
-A step is one line for the reader and a few calls for the transport, which runs all of them in one round trip and stops
-at the first that fails.
+A step is one line for the reader and a few calls for the transport, which stops at the first that fails. Calls to the
+shell that stand together travel in one round trip; those to libvirt go over one connection per host.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from vinfra.model.action import Impact
+from vinfra.model.inventory import Host
 
 # In a Shell's text or a Write's path: a folder made for this one step, open to nobody else, and gone after it.
 SCRATCH = "/tmp/vinfra-scratch"  # noqa: S108  the transport puts an unforeseeable name in its place
@@ -56,7 +58,70 @@ class Shell:
     text: str
 
 
-Call = Exec | Write | Append | Shell
+class Verb(StrEnum):
+    """What can be asked of a host's libvirt. The fields of `Virt` that each takes stand beside it."""
+
+    NETWORK_DEFINE = "network.define"  # xml
+    NETWORK_START = "network.start"
+    NETWORK_STOP = "network.stop"
+    NETWORK_UNDEFINE = "network.undefine"
+    NETWORK_AUTOSTART = "network.autostart"  # number: 1 on, 0 off
+    POOL_DEFINE = "pool.define"  # xml
+    POOL_BUILD = "pool.build"
+    POOL_START = "pool.start"
+    POOL_STOP = "pool.stop"
+    POOL_UNDEFINE = "pool.undefine"
+    POOL_AUTOSTART = "pool.autostart"  # number
+    POOL_REFRESH = "pool.refresh"
+    VOLUME_CREATE = "volume.create"  # pool, xml
+    VOLUME_UPLOAD = "volume.upload"  # pool, and content or source (a file on the controller)
+    VOLUME_RESIZE = "volume.resize"  # pool, number: bytes
+    VOLUME_DELETE = "volume.delete"  # pool
+    DOMAIN_DEFINE = "domain.define"  # xml
+    DOMAIN_START = "domain.start"
+    DOMAIN_SHUTDOWN = "domain.shutdown"  # seconds: how long its system may take; it is never just switched off
+    DOMAIN_DESTROY = "domain.destroy"  # a power cut
+    DOMAIN_REBOOT = "domain.reboot"  # seconds: how long its system may take to go down
+    DOMAIN_UNDEFINE = "domain.undefine"  # its firmware variables and saved state go with it
+    DOMAIN_AUTOSTART = "domain.autostart"  # number
+    DOMAIN_MEMORY = "domain.memory"  # number: bytes, of the running domain
+    DOMAIN_METADATA = "domain.metadata"  # xml: our element, in the definition and in the running domain
+
+
+@dataclass(frozen=True, slots=True)
+class Virt:
+    """One call to the host's libvirt on the object `name`. `seconds` is how long a verb that waits may take.
+
+    What is already so is no error (starting what runs, undefining what is gone): the step was cut off before.
+    """
+
+    verb: Verb
+    name: str
+    pool: str = ""
+    xml: str = ""
+    number: int = 0
+    seconds: float = 0.0
+    content: bytes = b""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitGuest:
+    """Wait until the domain `name` on this host answers by SSH, with the host key that its own console showed.
+
+    `network` is the libvirt network whose lease tells its address, "" for its first one. `login` is how it will be
+    known as a host of the run: its name, user and key, and whether the way leads through this host. The key and the
+    address are kept in the domain's metadata under `GUEST_METADATA`, so that later runs know them.
+    """
+
+    name: str
+    login: Host
+    network: str = ""
+    jump: bool = True
+    seconds: float = 300.0
+
+
+Call = Exec | Write | Append | Shell | Virt | AwaitGuest
 
 
 @dataclass(frozen=True, slots=True)

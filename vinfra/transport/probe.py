@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from vinfra.errors import TransportError
 from vinfra.model import mark
-from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadMarks
+from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt, ReadMarks
 from vinfra.transport import pyinfra_facts, shell
 
 _LIMIT = 60
@@ -70,6 +70,37 @@ done
 }
 """
 
+# libvirt: what libvirt has of one sort, asked of one virsh in a batch; only what runs has a second, live definition.
+# A volume is named by its path, which no name can be mistaken for.
+_LIBVIRT = r"""
+libvirt() {
+command -v virsh >/dev/null || { echo 'no virsh here' >&2; exit 127; }
+v() { $T virsh -q -r -c qemu:///system "$@"; }
+case $1 in
+domains) i=dumpxml l=list;;
+networks) i=net-dumpxml l=net-list;;
+pools) i=pool-dumpxml l=pool-list;;
+*) v capabilities && { echo version | v; exit 0; }; exit;;
+esac
+a=$(v $l --all --uuid) && r=$(v $l --uuid) || exit
+{
+echo "$l --all --autostart --uuid"
+echo "$l --all --transient --uuid"
+[ $1 != domains ] || [ -z "$a" ] || echo 'domstats --state'
+for u in $a; do echo "$i --inactive $u"; done
+for u in $r; do
+echo "$i $u"
+case $1 in
+networks) echo "net-dhcp-leases $u";;
+pools)
+v vol-list $u </dev/null | sed -n 's/["\\]/\\&/g
+s,^[^/]*[[:space:]]\(/.*[^[:space:]]\)[[:space:]]*$,vol-dumpxml --pool '$u' "\1",p';;
+esac
+done
+} | v
+}
+"""
+
 
 def probe_script(questions: Sequence[Question], nonce: str, limit: int = _LIMIT) -> bytes:
     """One script for all questions; a repeated question is asked once. `limit`: seconds for each."""
@@ -77,7 +108,7 @@ def probe_script(questions: Sequence[Question], nonce: str, limit: int = _LIMIT)
     lines = [
         "{",
         shell.PREAMBLE + f"N={nonce}",
-        _FUNCTIONS + f"limit {limit}",
+        _FUNCTIONS + (_LIBVIRT if any(isinstance(item, ReadLibvirt) for item in questions) else "") + f"limit {limit}",
         "if gzip -1 </dev/null >/dev/null 2>&1; then z='gzip -1'; else z=cat; fi",
         "printf '\\n%s begin\\n' $N",
         "{ exec 3>&1",
@@ -148,6 +179,11 @@ def _read_marks(_: Question) -> str:
     return f"marks {mark.DIRECTORY}"
 
 
+def _read_libvirt(question: Question) -> str:
+    assert isinstance(question, ReadLibvirt)
+    return f"libvirt {question.sort}"
+
+
 def _fact(question: Question) -> str:
     assert isinstance(question, PyinfraFact)
     return f"$T sh -c {shell.words([pyinfra_facts.command_text(question)])}"
@@ -157,5 +193,6 @@ _RENDERERS: dict[type, Callable[[Question], str]] = {
     Exec: _exec,
     ReadFile: _read_file,
     ReadMarks: _read_marks,
+    ReadLibvirt: _read_libvirt,
     PyinfraFact: _fact,
 }
