@@ -31,11 +31,27 @@ class Declaration:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """One machine of a fleet, as templates see it in `member`: its name, its number from 1, and, with `for_each`, its
+    key and value there (for a list both are the item).
+    """
+
+    name: str
+    number: int
+    key: str = ""
+    value: Any = None
+
+    def facets(self) -> dict[str, Any]:
+        """The variable `member`."""
+        return {"name": self.name, "number": self.number, "key": self.key, "value": self.value}
+
+
+@dataclass(frozen=True, slots=True)
 class Blueprint:
     """A blueprint with its includes. `name` is the owner that marks carry; `digest` is over every file read.
 
     `variables` are those of var files and of -e, which win over a declaration's scope and over the inventory's.
-    `warnings` are lines worth reading that stop nothing.
+    `warnings` are lines worth reading that stop nothing. `fleets` holds the members of each fleet by its name.
     """
 
     name: str
@@ -44,6 +60,7 @@ class Blueprint:
     files: tuple[str, ...] = ()
     digest: str = ""
     warnings: tuple[str, ...] = ()
+    fleets: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

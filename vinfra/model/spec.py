@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, ValidatorFunc
 from pydantic.config import JsonDict
 
 from vinfra.model.action import Impact
+from vinfra.model.values import TYPED
 
 
 class Deferred:
@@ -41,7 +42,8 @@ class Spec(BaseModel):
 
     def replaced(self, **values: Any) -> Self:
         """A copy with other values, validated again."""
-        return type(self).model_validate({**{name: value for name, value in self if value is not None}, **values})
+        given = {name: value for name, value in self if value is not None}
+        return type(self).model_validate({**given, **values}, context=TYPED)
 
 
 def field(

@@ -8,7 +8,10 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSchema
+
+# The context of a validation whose values come from specs, not from a blueprint: a number there has its unit already.
+TYPED = {"typed": True}
 
 
 class Plain(str):
@@ -68,7 +71,9 @@ SPANS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def _quantity(units: dict[str, Any], sample: str) -> Any:
-    def convert(value: Any) -> Any:
+    def convert(value: Any, info: ValidationInfo) -> Any:
+        if info.context == TYPED and isinstance(value, int | float):
+            return value
         found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", str(value))
         if not found:
             raise ValueError(f"write a number and a unit, such as {sample}")

@@ -6,22 +6,23 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from vinfra.model.blueprint import Blueprint
+from vinfra.model.blueprint import Blueprint, Member
 from vinfra.model.inventory import Inventory
 from vinfra.model.kind import Kind, Kinds
 from vinfra.model.source import Pointer, Problem
 from vinfra.text.collector import paused
-from vinfra.text.complaint import Complaints, near, sort_of, unknown
+from vinfra.text.complaint import Complaints, near, pathway, sort_of, unknown
 from vinfra.text.document import Document
+from vinfra.text.fleet import joined, members
 from vinfra.text.inventory import read_inventory
 from vinfra.text.loaded import Loaded
 from vinfra.text.names import known_keys, variables
 from vinfra.text.pattern import within_include
-from vinfra.text.sections import Place, Sections
+from vinfra.text.sections import Place, Sections, fleets_in, sections_of
 from vinfra.text.template import Bound, layered
 
-KEYS = ("blueprint", "vars", "include", "moved", "hosts")
-INCLUDED_KEYS = ("vars", "include", "hosts")
+KEYS = ("blueprint", "vars", "include", "moved")
+INCLUDED_KEYS = ("vars", "include")
 INCLUDE_KEYS = ("file", "with", "hosts")
 MOVED_KEYS = ("from", "to")
 _OWNER = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -34,7 +35,7 @@ def validate(loaded: Loaded, kinds: Kinds) -> tuple[Blueprint, Inventory, list[P
         reading = _Reading(loaded, inventory, kinds)
         reading.complaints.take(*problems)
         blueprint = reading.blueprint()
-        return blueprint, inventory, reading.complaints.sorted()
+        return blueprint, reading.inventory, reading.complaints.sorted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +50,63 @@ class _Include:
 
 
 class _Reading:
+    """All files of a request, in two goes: what they include and the fleets they declare, then what is on which hosts.
+
+    Members of fleets are hosts too, so patterns have a meaning only in the second.
+    """
+
     def __init__(self, loaded: Loaded, inventory: Inventory, kinds: Kinds) -> None:
         self.loaded = loaded
+        self.inventory = inventory
         self.kinds = kinds
         self.complaints = Complaints()
-        self.sections = Sections(inventory, kinds, self.complaints)
+        self.places: list[tuple[dict[str, Any], Place, tuple[_Include, ...]]] = []
+        self.fleets: dict[str, tuple[Member, ...]] = {}
 
     def blueprint(self) -> Blueprint:
         document = self.loaded.blueprint
         tree = document.tree
         name = ""
+        top = self._overlay()
         if tree is not None:
-            known_keys(tree, KEYS, document, (), self.complaints)
+            known_keys(tree, (*KEYS, *sections_of(self.kinds)), document, (), self.complaints)
             name = self._owner(tree, document)
             self._moved(tree.get("moved"), document)
-            self._file(document, variables(tree.get("vars"), document, ("vars",), self.complaints), None)
+            self._file(document, variables(tree.get("vars"), document, ("vars",), self.complaints), ())
+        self._name_members(top)
+        self.inventory = joined(self.inventory, self.fleets)
+        sections = Sections(self.inventory, self.kinds, self.complaints)
+        for tree, place, includes in self.places:
+            if all(self._included_hosts(include, sections) for include in includes):
+                sections.read(tree, place)
         return Blueprint(
             name=name,
-            declarations=tuple(self.sections.declarations),
-            variables=self._overlay(),
+            declarations=tuple(sections.declarations),
+            variables=top,
             files=tuple(self.loaded.documents),
             digest=self.loaded.digest,
-            warnings=tuple(dict.fromkeys(self.sections.warnings)),
+            warnings=tuple(dict.fromkeys(sections.warnings)),
+            fleets=self.fleets,
         )
+
+    def _name_members(self, top: Mapping[str, Any]) -> None:
+        """Who the members of the fleets are, in every file that declares some."""
+        owners: dict[str, str] = dict.fromkeys(self.inventory.hosts, "a host of the inventory")
+        for tree, place, _ in self.places:
+            for fleet in fleets_in(tree, place, self.kinds):
+                found = members(fleet, top, self.complaints)
+                taken = next((member.name for member in found if member.name in owners), None)
+                if fleet.name in self.fleets or taken:
+                    told = f"{taken} is {owners[taken]} already" if taken else f"there is another fleet {fleet.name}"
+                    self.complaints.take(Problem(fleet.position, pathway(fleet.path), f"{told}; rename one of the two"))
+                    continue
+                self.fleets[fleet.name] = found
+                owners |= {member.name: f"a member of fleet {fleet.name}" for member in found}
+
+    def _included_hosts(self, include: _Include, sections: Sections) -> bool:
+        """Whether the hosts that an include names exist; why not is told."""
+        pointer = (*include.pointer, "hosts")
+        return include.hosts is None or sections.named(include.hosts, include.document, pointer, key=False)
 
     def _owner(self, tree: dict[str, Any], document: Document) -> str:
         name = tree.get("blueprint")
@@ -90,14 +125,16 @@ class _Reading:
         layers += [variables(tree, document, (), self.complaints) for document, tree in self.loaded.extra]
         return layered(*layers)
 
-    def _file(self, document: Document, scope: Mapping[str, Any], include: _Include | None) -> None:
-        """One file: its sections for its hosts, and the files it includes."""
+    def _file(self, document: Document, scope: Mapping[str, Any], includes: tuple[_Include, ...]) -> None:
+        """One file, brought by `includes`, outermost first: the files it includes, and what it says itself."""
         tree = document.tree or {}
-        pattern_of = (lambda pattern: pattern) if include is None else partial(_pattern_of, included=include.hosts)
-        self._includes(tree.get("include"), document, scope, pattern_of)
-        self.sections.read(tree.get("hosts"), Place(document, scope, pattern_of))
+        pattern_of = partial(_pattern_of, included=includes[-1].hosts) if includes else (lambda pattern: pattern)
+        place = Place(document, scope, pattern_of)
+        self._includes(tree.get("include"), place, includes)
+        self.places.append((tree, place, includes))
 
-    def _includes(self, value: Any, document: Document, scope: Mapping[str, Any], pattern_of: Any) -> None:
+    def _includes(self, value: Any, place: Place, above: tuple[_Include, ...]) -> None:
+        document, scope = place.document, place.scope
         if value is None:
             return
         if not isinstance(value, list):
@@ -106,15 +143,15 @@ class _Reading:
         for index, entry in enumerate(value):
             pointer: Pointer = ("include", index)
             if isinstance(entry, str):
-                self._include(_Include(document, pointer, {}, None, scope), index)
+                self._include(_Include(document, pointer, {}, None, scope), index, above)
             elif not isinstance(entry, dict):
                 message = f"write a file's name, or a mapping with {', '.join(INCLUDE_KEYS)}, not {sort_of(entry)}"
                 self.complaints.add(document, pointer, message)
             elif self._well_formed(entry, document, pointer):
                 given = variables(entry.get("with"), document, (*pointer, "with"), self.complaints)
-                hosts = self._hosts_of(entry, document, pointer, pattern_of)
+                hosts = self._hosts_of(entry, document, pointer, place.pattern_of)
                 if hosts is not None or entry.get("hosts") is None:
-                    self._include(_Include(document, pointer, given, hosts, scope), index)
+                    self._include(_Include(document, pointer, given, hosts, scope), index, above)
 
     def _well_formed(self, entry: dict[str, Any], document: Document, pointer: Pointer) -> bool:
         known_keys(entry, INCLUDE_KEYS, document, pointer, self.complaints)
@@ -132,16 +169,14 @@ class _Reading:
         pattern: str | None = pattern_of(written) if isinstance(written, str) else None
         if pattern is None:
             self.complaints.add(document, here, "write a host pattern, such as web or all:!web1")
-        elif not self.sections.named(pattern, document, here, key=False):
-            return None
         return pattern
 
-    def _include(self, include: _Include, index: int) -> None:
+    def _include(self, include: _Include, index: int, above: tuple[_Include, ...]) -> None:
         file = self.loaded.included.get((include.document.file, index))
         document = self.loaded.documents[file] if file else None
         if document is None or document.tree is None:
             return  # `load` has told why
-        known_keys(document.tree, INCLUDED_KEYS, document, (), self.complaints)
+        known_keys(document.tree, (*INCLUDED_KEYS, *sections_of(self.kinds)), document, (), self.complaints)
         own = variables(document.tree.get("vars"), document, ("vars",), self.complaints)
         for name in include.given:
             if name not in own:
@@ -152,7 +187,7 @@ class _Reading:
                 message = f"{document.file} needs the parameter {name!r}: give it under `with:`"
                 self.complaints.add(include.document, include.pointer, message)
         given = {name: Bound(value, include.scope) for name, value in include.given.items() if name in own}
-        self._file(document, {**include.scope, **own, **given}, include)
+        self._file(document, {**include.scope, **own, **given}, (*above, include))
 
     def _moved(self, value: Any, document: Document) -> None:
         """`moved` has a shape already; what it is for comes with the first kind whose name is not its identity."""

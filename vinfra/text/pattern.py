@@ -1,4 +1,7 @@
-"""Host patterns: `web`, `a:b`, `all:!web1`, `web*`, `hv[01:40]`."""
+"""Host patterns: `web`, `a:b`, `all:!web1`, `web*`, `hv[01:40]`, `fleets.web`.
+
+`all` are the machines of the inventory; the virtual machines of a blueprint are in no pattern that does not name them.
+"""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -60,12 +63,13 @@ def _counted(first: str, last: str) -> list[str]:
 
 def select(pattern: str, inventory: Inventory) -> Selection:
     """The hosts that a pattern names: all its terms together, without those of the terms that begin with `!`."""
-    groups = {**inventory.groups, ALL: tuple(inventory.hosts)}
+    everyone = tuple(name for name, host in inventory.hosts.items() if host.connection != "guest")
+    groups = {**inventory.groups, ALL: everyone}
     chosen: set[str] = set()
     dropped: set[str] = set()
     terms = [term.strip() for term in _SEPARATOR.split(pattern)]
     if all(term.startswith("!") for term in terms):
-        chosen.update(inventory.hosts)
+        chosen.update(everyone)
     for term in terms:
         excluded = term.startswith("!")
         name = term.removeprefix("!").strip()

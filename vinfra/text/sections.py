@@ -1,20 +1,31 @@
 """The sections under `hosts`: from patterns and nouns to one declaration for each item."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from vinfra.model.blueprint import Declaration
 from vinfra.model.inventory import Inventory
-from vinfra.model.kind import Kind, Kinds
+from vinfra.model.kind import Kind, Kinds, Trait, has
 from vinfra.model.source import Pointer
 from vinfra.text.complaint import Complaints, pathway, sort_of, unknown
 from vinfra.text.document import Document
 from vinfra.text.expression import has_template, is_template
 from vinfra.text.names import located
-from vinfra.text.pattern import Selection, select
+from vinfra.text.pattern import ALL, Selection, select
 
 _UNREADABLE = object()
+HOSTS = "hosts"
+ON = "on"
+
+
+def sections_of(kinds: Kinds) -> tuple[str, ...]:
+    """The keys of a file that declare something: `hosts`, and the sections that may stand beside it."""
+    return (HOSTS, *(kind.SECTION for kind in kinds.values() if _on_top(kind)))
+
+
+def _on_top(kind: Kind) -> bool:
+    return any(has(kind, trait) for trait in (Trait.TOP, Trait.LAZY, Trait.FLEET))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +35,21 @@ class Place:
     document: Document
     scope: Mapping[str, Any]
     pattern_of: Callable[[str], str | None]
+
+
+def single(kind: Kind) -> str:
+    """The name of the one object that a host has of a kind: its family's."""
+    return kind.NAME.partition(".")[0]
+
+
+def fleets_in(tree: Mapping[str, Any], place: Place, kinds: Kinds) -> Iterator[Declaration]:
+    """The fleets of one file, before anything of them is checked but that they are mappings."""
+    for kind in kinds.values():
+        items = tree.get(kind.SECTION) if has(kind, Trait.FLEET) else None
+        for name, value in (items if isinstance(items, dict) else {}).items():
+            here = (kind.SECTION, name)
+            position = place.document.position(here, key=True)
+            yield Declaration(kind.NAME, "", name, value, place.scope, here, position, here, place.document)
 
 
 class Sections:
@@ -37,8 +63,34 @@ class Sections:
         self._complaints = complaints
         self._selections: dict[str, Selection] = {}
 
-    def read(self, value: Any, place: Place) -> None:
-        """The `hosts` of one file."""
+    def read(self, tree: Mapping[str, Any], place: Place) -> None:
+        """One file: the sections at its top, then its `hosts`."""
+        for name in sections_of(self._kinds)[1:]:
+            if tree.get(name) is not None:
+                self._top(tree[name], self._kinds[name], place)
+        self._hosts(tree.get(HOSTS), place)
+
+    def _top(self, items: Any, kind: Kind, place: Place) -> None:
+        """A section beside `hosts`: each item says `on` which hosts it is, unless it is made where it is needed."""
+        if not isinstance(items, dict):
+            message = f"write a mapping of names, not {sort_of(items)}"
+            self._complaints.add(place.document, (kind.SECTION,), message)
+            return
+        for name, value in items.items():
+            pointer = (kind.SECTION, name)
+            if has(kind, Trait.LAZY):
+                self._item(name, value, kind, ALL, pointer, place)
+                continue
+            on = value.get(ON) if isinstance(value, dict) else None
+            pattern = place.pattern_of(on) if isinstance(on, str) and not is_template(on) else None
+            if pattern is None:
+                message = f"say on which hosts: `{ON}: PATTERN`, such as all or hypervisors"
+                self._complaints.add(place.document, pointer if on is None else (*pointer, ON), message, key=on is None)
+            elif self.named(pattern, place.document, (*pointer, ON), key=False):
+                fields = {key: item for key, item in value.items() if key != ON}
+                self._item(name, fields, kind, pattern, pointer, place)
+
+    def _hosts(self, value: Any, place: Place) -> None:
         if value is None:
             return
         if not isinstance(value, dict):
@@ -76,6 +128,11 @@ class Sections:
             if kind is None:
                 message = unknown("section", name, self._kinds)
                 self._complaints.add(place.document, (*pointer, name), message, key=True)
+            elif has(kind, Trait.LAZY) or has(kind, Trait.FLEET):
+                message = f"{name} stand at the top of the file, beside `{HOSTS}`"
+                self._complaints.add(place.document, (*pointer, name), message, key=True)
+            elif has(kind, Trait.SINGLE) and items is not None:
+                self._item(single(kind), items, kind, pattern, (*map(str, pointer), name), place)
             elif isinstance(items, dict):
                 self._mapping(items, kind, pattern, (*pointer, name), place)
             elif isinstance(items, list):
@@ -85,20 +142,21 @@ class Sections:
                 self._complaints.add(place.document, (*pointer, name), message)
 
     def _mapping(self, items: dict[str, Any], kind: Kind, pattern: str, pointer: Pointer, place: Place) -> None:
-        document, scope, noun = place.document, place.scope, kind.NAME
         above = tuple(map(str, pointer))
         for name, value in items.items():
-            here = (*above, name)
-            if not name or is_template(name):
-                self._name(name, document, here, key=True)
-            elif isinstance(value, list):
-                message = f"write the fields of {name}, not a list"
-                self._complaints.add(document, here, message)
-            elif (written := self._checked(value, document, here)) is not _UNREADABLE:
-                position = document.position(here, key=True)
-                self.declarations.append(
-                    Declaration(noun, pattern, name, written, scope, here, position, here, document)
-                )
+            self._item(name, value, kind, pattern, (*above, name), place)
+
+    def _item(self, name: str, value: Any, kind: Kind, pattern: str, here: tuple[str, ...], place: Place) -> None:
+        document = place.document
+        if not name or is_template(name):
+            self._name(name, document, here, key=True)
+        elif isinstance(value, list):
+            self._complaints.add(document, here, f"write the fields of {name}, not a list")
+        elif (written := self._checked(value, document, here)) is not _UNREADABLE:
+            position = document.position(here, key=True)
+            self.declarations.append(
+                Declaration(kind.NAME, pattern, name, written, place.scope, here, position, here, document)
+            )
 
     def _checked(self, value: Any, document: Document, pointer: Pointer) -> Any:
         """The value, whose templates now know where they stand; _UNREADABLE when one is malformed, which is told."""

@@ -36,8 +36,9 @@ PRECEDENCE = (
 
 FACTS = "facts"
 HOST = "host"
+MEMBER = "member"
 # What vinfra itself provides. Their values are data, never templates.
-RESERVED = (HOST, FACTS, "groups")
+RESERVED = (HOST, FACTS, MEMBER, "groups")
 
 
 @dataclass(frozen=True, slots=True)
