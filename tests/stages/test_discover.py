@@ -13,7 +13,7 @@ from vinfra.model.discovery import HostState
 from vinfra.model.mark import Birth, Mark, State
 from vinfra.model.outcome import Observers
 from vinfra.model.question import Exec, Question, Raw, ReadMarks
-from vinfra.stages.discover import Search, discover
+from vinfra.stages.discover import Search, finish, survey
 
 
 class Facts:
@@ -48,7 +48,8 @@ def look(wanted: dict[str, list[Resource]], hosts: dict[str, Any], **search: Any
             raise hosts[name]
         return hosts[name]
 
-    return discover(wanted, tools, reader, Observers(), forks=4)
+    surveys = survey(wanted, tools, reader, Observers(), forks=4)
+    return finish(surveys, wanted, tools, reader, Observers(), forks=4)
 
 
 def test_facts_marks_and_all_resources_take_one_round() -> None:

@@ -5,20 +5,27 @@ from collections.abc import Iterable
 from vinfra.model.address import Address
 from vinfra.model.change import Change
 
+_Queue = tuple[str, str]
+
+
+def _queue(row: Change) -> _Queue:
+    """A host's changes run one after the other; one that only waits for something has a queue of its own."""
+    return row.place, str(row.address) if row.waits else ""
+
 
 class Schedule:
     """The runnable rows of a plan while they run. Used by one thread; it starts nothing itself."""
 
     def __init__(self, rows: Iterable[Change]) -> None:
         pending = {row.address: row for row in rows if row.pending}
-        self._waiting: dict[str, list[Change]] = {}
+        self._waiting: dict[_Queue, list[Change]] = {}
         self._open = {address for address, row in pending.items() if row.runnable}
         self._never = pending.keys() - self._open
         self._users: dict[Address, list[Change]] = {}
-        self._busy: set[str] = set()
+        self._busy: set[_Queue] = set()
         for row in pending.values():
             if row.runnable:
-                self._waiting.setdefault(row.address.host, []).append(row)
+                self._waiting.setdefault(_queue(row), []).append(row)
                 for need in row.after & pending.keys():
                     self._users.setdefault(need, []).append(row)
 
@@ -27,28 +34,28 @@ class Schedule:
         return [pair for address in sorted(self._never) for pair in self._drop_users(address)]
 
     def take(self) -> list[Change]:
-        """What may start now; each host in it is busy until `ended` is called."""
+        """What may start now; each host in it is busy until `ended` is called, unless the change only waits."""
         taken: list[Change] = []
-        for host, queue in self._waiting.items():
-            if host in self._busy:
+        for name, queue in self._waiting.items():
+            if name in self._busy:
                 continue
             ready = next((row for row in queue if not row.after & self._open), None)
             if ready:
                 queue.remove(ready)
-                self._busy.add(host)
+                self._busy.add(name)
                 taken.append(ready)
-        self._waiting = {host: queue for host, queue in self._waiting.items() if queue}
+        self._waiting = {name: queue for name, queue in self._waiting.items() if queue}
         return taken
 
     def ended(self, row: Change, good: bool) -> list[tuple[Change, Address]]:
         """A taken row ended. When it went wrong: the rows that can no longer run, each with what it needed."""
-        self._busy.discard(row.address.host)
+        self._busy.discard(_queue(row))
         self._open.discard(row.address)
         return [] if good else self._drop_users(row.address)
 
     def abandon(self, host: str) -> list[tuple[Change, Address | None]]:
         """The host is lost: what was still to run on it, now out, and what needs that elsewhere, each with the need."""
-        gone = self._waiting.pop(host, [])
+        gone = [row for name in [name for name in self._waiting if name[0] == host] for row in self._waiting.pop(name)]
         self._open -= {row.address for row in gone}
         users = [pair for row in gone for pair in self._drop_users(row.address)]
         return [*((row, None) for row in gone), *users]
@@ -60,7 +67,7 @@ class Schedule:
     def _drop_users(self, address: Address) -> list[tuple[Change, Address]]:
         dropped: list[tuple[Change, Address]] = []
         for user in self._users.get(address, ()):
-            queue = self._waiting.get(user.address.host, [])
+            queue = self._waiting.get(_queue(user), [])
             if user in queue:
                 queue.remove(user)
                 self._open.discard(user.address)

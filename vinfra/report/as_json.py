@@ -46,7 +46,7 @@ def plan_document(plan: Plan, command: str = "plan", exit_code: ExitCode | None 
 def plan_body(plan: Plan) -> Document:
     """The keys of a plan: its hosts, its changes (those that say something) and its counts."""
     order = {host: number for number, host in enumerate(plan.hosts)}
-    rows = sorted(plan.pending, key=lambda change: (order.get(change.address.host, len(order)), change.address))
+    rows = sorted(plan.pending, key=lambda change: (order.get(change.place, len(order)), change.address))
     return {
         "blueprint": plan.blueprint,
         "hosts": [{"name": host, "unknown": plan.unknown.get(host)} for host in plan.hosts],
@@ -67,7 +67,7 @@ def change_body(change: Change) -> Document:
     return {
         "address": str(change.address),
         "kind": change.address.kind,
-        "host": change.address.host,
+        "host": change.place,
         "name": change.address.name,
         "action": delta.action.name.lower(),
         "verdict": delta.verdict.name.lower(),

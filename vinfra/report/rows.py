@@ -67,8 +67,8 @@ def title(hosts: Sequence[str], order: Sequence[str]) -> str:
 def _blocks(plan: Plan, rows_of: Callable[[Change], list[Row]], full: bool) -> list[Block]:
     rows: dict[str, list[Row]] = {host: [] for host in plan.hosts}
     for change in plan.pending:
-        if change.address.host not in plan.unknown:
-            rows.setdefault(change.address.host, []).extend(rows_of(change))
+        if change.place not in plan.unknown:
+            rows.setdefault(change.place, []).extend(rows_of(change))
     for host, reason in plan.unknown.items():
         rows[host] = [Row("?", "everything", "", "unknown", visible(reason))]
     blocks = [Block((host,), tuple(found)) for host, found in rows.items() if found]

@@ -67,14 +67,14 @@ def plan_sentence(plan: Plan) -> Text:
 def drift_sentence(plan: Plan) -> Text:
     """`Drift: 2 objects differ on 1 host; 1 host unknown.`"""
     found = [change for change in plan.pending if change.delta.verdict.name != "UNKNOWN"]
-    hosts = {change.address.host for change in found}
+    hosts = {change.place for change in found}
     differ = f"{several(len(found), 'object')} {'differs' if len(found) == 1 else 'differ'}"
     told = f"{differ} on {several(len(hosts), 'host')}" if found else "none found on the hosts that answered"
     return Text(f"Drift: {'; '.join([told, *_rest(plan)])}.", style="bold")
 
 
 def _rest(plan: Plan) -> list[str]:
-    unread = [change for change in plan.unread if change.address.host not in plan.unknown]
+    unread = [change for change in plan.unread if change.place not in plan.unknown]
     parts = [f"{len(plan.refused)} refused" if plan.refused else ""]
     parts.append(f"{several(len(unread), 'object')} unknown" if unread else "")
     parts.append(f"{several(len(plan.unknown), 'host')} unknown" if plan.unknown else "")

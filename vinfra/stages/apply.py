@@ -86,8 +86,8 @@ class _Run:
         self.outcomes[change.address] = outcome
         self.observer.change_ended(change, outcome)
         if outcome.status is Status.LEFT:
-            for rest, need in self.schedule.abandon(change.address.host):
-                lost = f"{change.address.host} was lost"
+            for rest, need in self.schedule.abandon(change.place):
+                lost = f"{change.place} was lost"
                 self._settle(rest, *((Status.BLOCKED, f"needs {need.reference}") if need else (Status.LEFT, lost)))
         for blocked, need in self.schedule.ended(change, outcome.status in (Status.DONE, Status.ALREADY)):
             self._settle(blocked, Status.BLOCKED, f"needs {need.reference}, which did not succeed")
@@ -106,7 +106,7 @@ class _Run:
             if change.delta.action is Action.NOOP:
                 status = Status.ALREADY
             else:
-                self._steps(change, created=planned.delta.action in (Action.CREATE, Action.ADOPT))
+                self._steps(change, created=planned.delta.action in (Action.CREATE, Action.ADOPT, Action.MOVE))
         except _Beyond as beyond:
             status, reason = Status.BEYOND, str(beyond)
         except StepFailed as failed:
@@ -145,7 +145,7 @@ class _Run:
         for number, step in enumerate(steps):
             calls = (*((claim,) if number == 0 else ()), *step.calls, *((confirm,) if number == last else ()))
             self.observer.step_started(change, step)
-            result = self.tools.writer(change.address.host).run(replace(step, calls=calls))
+            result = self.tools.writer(change.place).run(replace(step, calls=calls))
             self.observer.step_ended(change, step, result)
             if result.returncode:
                 said = "\n".join((result.err or result.out).strip().splitlines()[-12:])
@@ -159,14 +159,14 @@ class _Run:
         `created` says that nothing was there when the plan was made: what a package of this plan brought is ours too.
         """
         address, owner = change.address, self.plan.blueprint
-        known = self.tools.marks.get(address.host, {}).get((owner, address.kind, address.name))
+        known = self.tools.marks.get(change.place, {}).get((owner, address.kind, address.name))
         claim = Mark(
             blueprint=owner,
             kind=address.kind,
             name=address.name,
             state=State.CLAIMED,
             birth=known.birth if known else Birth.CREATED if created else Birth.FOUND,
-            host=address.host,
+            host=change.place,
             fields=_managed(change),
             identity=_identity(change, known),
             digest=self.plan.digest[:16],
@@ -186,7 +186,7 @@ class _Run:
             for mark in self.tools.marks.get(host, {}).values()
             if mark.blueprint == self.plan.blueprint
         }
-        stale = [mark for address, mark in ours.items() if address in self.released]
+        stale = [mark for address, mark in ours.items() if address in self.released or self._followed(mark, host)]
         calls: tuple[Append | Exec, ...] = tuple(
             Append(path, replace(mark, state=State.RELEASED).line()) for mark in stale
         )
@@ -195,6 +195,17 @@ class _Run:
         if calls:
             with suppress(TransportError):  # a host lost by now keeps its marks; the next run releases them
                 self.tools.writer(host).run(Step("release marks", calls))
+
+    def _followed(self, mark: Mark, host: str) -> bool:
+        """Whether the mark's object is on another host now, and marked there."""
+        address = Address(mark.kind, "", mark.name)
+        return address in self.followers and self.followers[address] != host
+
+    @cached_property
+    def followers(self) -> dict[Address, str]:
+        """What was found elsewhere than it was and is marked there now, with its new host."""
+        moves = (change for change in self.plan.changes if change.delta.action is Action.MOVE)
+        return {move.address: move.place for move in moves if self._over(move.address)}
 
     def _over(self, address: Address) -> bool:
         ended = self.outcomes.get(address)

@@ -1,41 +1,73 @@
 """Compare what is there with what is wished for, host by host, each kind by its own rule."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from graphlib import TopologicalSorter
 from heapq import heapify, heappop, heappush
+from types import MappingProxyType
 
-from vinfra.model.action import Action, Verdict
+from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.address import Address
-from vinfra.model.answer import Absent, Answer, Present, Unknown
+from vinfra.model.answer import Absent, Answer, Later, Present, Unknown
 from vinfra.model.blueprint import Resource
-from vinfra.model.change import Change, Delta
+from vinfra.model.change import Change, Delta, FieldChange
 from vinfra.model.discovery import HostState
-from vinfra.model.kind import Kind, Kinds, Scope
+from vinfra.model.kind import Kind, Kinds, Scope, Trait, has
 from vinfra.model.mark import Birth, State
 from vinfra.model.source import NOWHERE
+from vinfra.model.spec import Deferred, declared
 
 
-def diff(state: HostState, kinds: Kinds, owner: str) -> tuple[Change, ...]:
+def diff(
+    state: HostState,
+    kinds: Kinds,
+    owner: str,
+    coming: Collection[Address] = (),
+    moved: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+) -> tuple[Change, ...]:
     """One change per resource of a host, those without a difference included, in the order they would run.
 
     What a thing needs comes before it; deletions come last, in the opposite order. `owner` is the blueprint: what
-    another blueprint owns is refused.
+    another blueprint owns is refused. `coming` are what changes on other hosts; `moved` the machines found elsewhere
+    than they were, each with its old and its new host.
     """
     views = state.scopes(kinds)
-    changing: set[str] = set()
+    changing: set[Address] = set(coming)
+    here: set[str] = set()
     kept: list[Change] = []
     gone: list[Change] = []
     for resource in _ordered(state.resources, kinds):
         name, answer = resource.address.kind, state.answers[resource.address]
-        view = replace(views[name], changing=frozenset(changing))
-        change = _change(
-            resource, _owned(_delta(resource, answer, kinds[name], view), resource, kinds[name], view, owner), answer
-        )
+        view = replace(views[name], changing=frozenset(here))
+        delta = _delta(resource, answer, kinds[name], view, changing)
+        delta = _owned(delta, resource, kinds[name], view, owner)
+        if resource.demand and resource.demand.member in moved:
+            delta = _moved(delta, resource, moved[resource.demand.member])
+        change = replace(_change(resource, delta, answer), waits=has(kinds[name], Trait.WAITS))
         if change.runnable:
-            changing.add(change.address.reference)
+            changing.add(change.address)
+            here.add(change.address.reference)
         (gone if change.delta.action is Action.DELETE else kept).append(change)
     return (*kept, *_reversed(gone))
+
+
+def unplaced(resource: Resource, delta: Delta) -> Change:
+    """The row of a machine that has no host, and why."""
+    return _change(resource, delta, Absent())
+
+
+def _moved(delta: Delta, resource: Resource, way: tuple[str, str]) -> Delta:
+    """A machine that somebody moved by hand stays where it is; its marks follow, and nothing is made in its stead."""
+    assert resource.demand
+    old, new = way
+    if delta.action is Action.CREATE:
+        reason = (
+            f"{resource.demand.member} was moved from {old} to {new}, and this is not there; bring it there as well"
+        )
+        return replace(delta, verdict=Verdict.REFUSED, reason=reason)
+    if delta.action is not Action.NOOP or delta.verdict is not Verdict.OK:
+        return delta
+    return Delta(Action.MOVE, reason=f"{old} → {new}: it is there now, and so is its mark after this")
 
 
 def _ordered(resources: Iterable[Resource], kinds: Kinds) -> list[Resource]:
@@ -57,14 +89,33 @@ def _ordered(resources: Iterable[Resource], kinds: Kinds) -> list[Resource]:
     return result
 
 
-def _delta(resource: Resource, answer: Answer, kind: Kind, view: Scope) -> Delta:
+def _delta(resource: Resource, answer: Answer, kind: Kind, view: Scope, changing: Collection[Address]) -> Delta:
     if isinstance(answer, Unknown):
         return Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason=answer.reason)
+    if isinstance(answer, Later):
+        return _later(resource, answer, changing)
     delta = kind.diff(resource, answer, view)
     if delta.verdict is not Verdict.LATER:
         return delta
     # By then something may be there (a package brings its own configuration), and creating turns into updating.
     return replace(delta, impact=max((delta.impact, *(change.impact for change in delta.fields))))
+
+
+def _later(resource: Resource, answer: Later, changing: Collection[Address]) -> Delta:
+    """What the plan itself brings is created at most as declared; if nothing brings it, nobody knows."""
+    bringers = (resource.needs | resource.after) & frozenset(changing)
+    if not bringers:
+        return Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason=answer.reason)
+    if resource.desired is None:
+        return Delta(Action.NOOP)
+    fields = tuple(
+        FieldChange(name, None, None if isinstance(value, Deferred) else value, declared(shape, name, "impact"))
+        for shape in [type(resource.desired)]
+        for name, value in resource.desired
+        if value is not None and declared(shape, name, "compared") and not declared(shape, name, "secret")
+    )
+    impact = max((change.impact for change in fields), default=Impact.NONE)
+    return Delta(Action.CREATE, fields, impact, Verdict.LATER, answer.reason)
 
 
 def _owned(delta: Delta, resource: Resource, kind: Kind, view: Scope, owner: str) -> Delta:
@@ -114,6 +165,7 @@ def _change(resource: Resource, delta: Delta, answer: Answer) -> Change:
         notes=dict(answer.notes) if isinstance(answer, Present | Absent) else {},
         allow=resource.allow,
         protect=resource.protect,
+        where=resource.where,
     )
 
 

@@ -1,17 +1,21 @@
-"""Ask every host, all at once, and read the answers: what is really there."""
+"""Ask every host, all at once, and read the answers: what is really there.
+
+In two goes: `survey` asks the first round, which says where the machines are that can move; after `place` has given
+everything its host, `finish` asks the rest. On most hosts there is no rest: one round trip has told all.
+"""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from vinfra.errors import TransportError
 from vinfra.model.address import Address
 from vinfra.model.answer import Answer, Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.discovery import HostState, Marks
-from vinfra.model.kind import FactsReader, Kinds
+from vinfra.model.kind import FactsReader, Kinds, Tenant
 from vinfra.model.mark import DIRECTORY, VERSION, Birth, Mark, parse
 from vinfra.model.outcome import Observer
 from vinfra.model.question import Question, Raw, ReadMarks
@@ -20,7 +24,9 @@ from vinfra.model.transport import Reader
 # Kinds ask in layers (a pool, then its volumes); more rounds than this mean that two kinds keep each other asking.
 ROUNDS = 8
 
-Place = Callable[[tuple[Resource, ...], Mapping[str, Any]], tuple[tuple[Resource, ...], dict[Address, str]]]
+Render = Callable[[tuple[Resource, ...], Mapping[str, Any]], tuple[tuple[Resource, ...], dict[Address, str]]]
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,73 +35,140 @@ class Search:
 
     kinds: Kinds
     facts: FactsReader
-    place: Place
+    render: Render
     owner: str = ""
     leftover: Callable[[Mark, Address], bool] = lambda *_: False
 
 
-def discover(
+@dataclass(slots=True)
+class Survey:
+    """One host after the first round: who it is, whose things are on it, and what of that can move.
+
+    `error` says why it could not be read. `found` holds the first answers about what has no host yet, `tenants` the
+    machines on it.
+    """
+
+    host: str
+    state: HostState
+    answers: dict[Question, Raw] = field(default_factory=dict)
+    found: Mapping[Address, Answer] = field(default_factory=dict)
+    tenants: tuple[Tenant, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def error(self) -> str:
+        """Why nothing is known of it."""
+        return self.state.error
+
+
+def survey(
     wanted: Mapping[str, Sequence[Resource]],
     search: Search,
     reader: Callable[[str], Reader],
     observer: Observer,
     forks: int,
+) -> dict[str, Survey]:
+    """The first round of each host: asked by name alone, before any fact. What may land there is asked for too.
+
+    A host that cannot be read has `error` set; it never raises.
+    """
+
+    def one(item: tuple[str, Sequence[Resource]]) -> Survey:
+        host, resources = item
+        observer.host_started(host, 0)
+        started = time.monotonic()
+        try:
+            found = _first(host, tuple(resources), search, reader(host))
+        except Exception as error:
+            found = Survey(host, HostState(host, search.owner, error=_told(error)))
+            observer.host_read(host, time.monotonic() - started, found.error)
+        found.seconds = time.monotonic() - started
+        return found
+
+    return {found.host: found for found in _side_by_side(one, wanted.items(), forks)}
+
+
+def finish(
+    surveys: Mapping[str, Survey],
+    placed: Mapping[str, Sequence[Resource]],
+    search: Search,
+    reader: Callable[[str], Reader],
+    observer: Observer,
+    forks: int,
 ) -> dict[str, HostState]:
-    """The state of each host, in the order given. A host that cannot be read has `error` set; it never raises."""
-    pool = ThreadPoolExecutor(max(1, min(forks, len(wanted))), thread_name_prefix="discover")
+    """The state of each host with what was placed on it: asked round after round until no kind has a question left."""
+
+    def one(found: Survey) -> HostState:
+        if found.error:
+            return replace(found.state, seconds=found.seconds)
+        started = time.monotonic()
+        try:
+            state = _rest(found, tuple(placed.get(found.host, ())), search, reader(found.host))
+        except Exception as error:
+            state = HostState(found.host, search.owner, error=_told(error))
+        seconds = found.seconds + time.monotonic() - started
+        observer.host_read(found.host, seconds, state.error)
+        return replace(state, seconds=seconds)
+
+    return {state.host: state for state in _side_by_side(one, surveys.values(), forks)}
+
+
+def _side_by_side(work: Callable[[_In], _Out], items: Collection[_In], forks: int) -> list[_Out]:
+    pool = ThreadPoolExecutor(max(1, min(forks, len(items))), thread_name_prefix="discover")
     try:
-        found = pool.map(lambda item: _host(item[0], tuple(item[1]), search, reader, observer), wanted.items())
-        return {state.host: state for state in found}
+        return list(pool.map(work, items))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # on Ctrl-C the caller closes the connections that hold it
 
 
-def _host(
-    host: str, wanted: tuple[Resource, ...], search: Search, reader: Callable[[str], Reader], observer: Observer
-) -> HostState:
-    started = time.monotonic()
-    observer.host_started(host, 0)
-    try:
-        state = _ask(host, wanted, search, reader(host), started)
-    except TransportError as error:
+def _told(error: Exception) -> str:
+    if isinstance(error, TransportError):
         hint = " ".join(error.hint.split())
-        state = HostState(host, error=f"{error.message} ({hint})" if hint else error.message)
-    except Exception as error:  # a bug in a kind, or an answer nobody thought of, must not hide the other hosts
-        state = HostState(host, error=f"vinfra failed on this host's answers: {type(error).__name__}: {error}")
-    observer.host_read(host, time.monotonic() - started, state.error)
-    return state
+        return f"{error.message} ({hint})" if hint else error.message
+    # A bug in a kind, or an answer nobody thought of, must not hide the other hosts.
+    return f"vinfra failed on this host's answers: {type(error).__name__}: {error}"
 
 
-def _ask(host: str, wanted: tuple[Resource, ...], search: Search, reader: Reader, started: float) -> HostState:
-    """Round after round, until no kind has another question. The first is asked by name alone, before any fact."""
-    answers: dict[Question, Raw] = {}
+def _first(host: str, wanted: tuple[Resource, ...], search: Search, reader: Reader) -> Survey:
     state = HostState(host, search.owner, resources=tuple(map(_without_deferred, wanted)))
-    asked: Iterable[Question] = (*search.facts.ask(), ReadMarks())
-    for round_number in range(ROUNDS):
-        views = state.scopes(search.kinds)
-        asked = [*asked, *(new for name, view in views.items() for new in search.kinds[name].ask(view, answers))]
-        new = [question for question in dict.fromkeys(asked) if question not in answers]
-        if not new:
-            found = _read(views, search.kinds, answers)
-            return replace(state, answers=found, seconds=time.monotonic() - started)
-        answers |= reader.ask(new)
-        asked = ()
-        if round_number == 0:
-            state = _settled(state, wanted, search, answers)
-    raise TransportError(f"{host}: still asking after {ROUNDS} rounds", "this is a bug in a kind")
-
-
-def _settled(
-    state: HostState, wanted: tuple[Resource, ...], search: Search, answers: Mapping[Question, Raw]
-) -> HostState:
-    """After the first round: facts and marks are known, resources get their place, and leftovers come to light."""
+    asked = dict.fromkeys((*search.facts.ask(), ReadMarks(), *_questions(state, search, {})))
+    answers = dict(reader.ask(tuple(asked)))
     facts = search.facts.read(answers)
     marks, complaints = _marks(answers[ReadMarks()]) if search.kinds else ({}, [])
-    placed, refused = search.place(wanted, facts)
-    left = () if complaints else _leftovers(state.host, search, marks)
-    return replace(
-        state, facts=facts, marks=marks, resources=placed + left, refused=refused, complaints=tuple(complaints)
+    state = replace(state, facts=facts, marks=marks, complaints=tuple(complaints))
+    movable = replace(state, resources=tuple(item for item in state.resources if item.demand))
+    return Survey(
+        host,
+        state,
+        answers,
+        _read(movable.scopes(search.kinds), search.kinds, answers) if movable.resources else {},
+        tuple(_tenants(movable, search.kinds, answers)),
     )
+
+
+def _tenants(state: HostState, kinds: Kinds, answers: Mapping[Question, Raw]) -> Iterator[Tenant]:
+    for name in dict.fromkeys(item.address.kind for item in state.resources):
+        if hasattr(kinds[name], "tenants"):
+            machines: Any = kinds[name]
+            yield from machines.tenants(answers)
+
+
+def _rest(found: Survey, wanted: tuple[Resource, ...], search: Search, reader: Reader) -> HostState:
+    """Facts and marks are known, resources have their place, leftovers came to light: ask on until all is known."""
+    rendered, refused = search.render(wanted, found.state.facts)
+    left = () if found.state.complaints else _leftovers(found.host, search, found.state.marks)
+    state = replace(found.state, resources=rendered + left, refused=refused)
+    for _ in range(ROUNDS):
+        new = [question for question in _questions(state, search, found.answers) if question not in found.answers]
+        if not new:
+            return replace(state, answers=_read(state.scopes(search.kinds), search.kinds, found.answers))
+        found.answers |= reader.ask(tuple(dict.fromkeys(new)))
+    raise TransportError(f"{found.host}: still asking after {ROUNDS} rounds", "this is a bug in a kind")
+
+
+def _questions(state: HostState, search: Search, answers: Mapping[Question, Raw]) -> list[Question]:
+    views = state.scopes(search.kinds)
+    return [question for name, view in views.items() for question in search.kinds[name].ask(view, answers)]
 
 
 def _read(views: Mapping[str, Any], kinds: Kinds, answers: Mapping[Question, Raw]) -> dict[Address, Answer]:

@@ -1,23 +1,34 @@
-"""From declarations to resources: one for each object and host, validated, with its references resolved."""
+"""From declarations to resources: one for each object and host, validated, with its references resolved.
+
+What an object is made of (the volumes of a domain) comes with it. Members of fleets have no host yet: `place` gives
+them one, and what they refer to is looked up there. Images are made on each host where something may need them.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from pydantic import ValidationError
+
 from vinfra.model.address import Address
-from vinfra.model.blueprint import Blueprint, Declaration, Resource
-from vinfra.model.inventory import Host, Inventory
-from vinfra.model.kind import Kinds
+from vinfra.model.blueprint import Blueprint, Declaration, Demand, Resource
+from vinfra.model.inventory import Inventory
+from vinfra.model.kind import Kind, Kinds, Trait, has
 from vinfra.model.source import Position, Problem
+from vinfra.model.values import TYPED
+from vinfra.text.access import with_public_key
 from vinfra.text.collector import paused
-from vinfra.text.complaint import Complaints, near, pathway
+from vinfra.text.complaint import Complaints, near, pathway, unknown
 from vinfra.text.expression import has_template, names_in
-from vinfra.text.item import Item, Maker, rendered_files
-from vinfra.text.pattern import ALL, select
-from vinfra.text.template import HOST, Bound, Nested, Variables, check_text
+from vinfra.text.item import Item, Maker, merged, rendered_files
+from vinfra.text.pattern import select
+from vinfra.text.scopes import Scopes
+from vinfra.text.template import MEMBER, check_text
 
 
 def expand(blueprint: Blueprint, inventory: Inventory, kinds: Kinds) -> tuple[tuple[Resource, ...], list[Problem]]:
@@ -30,11 +41,13 @@ def expand(blueprint: Blueprint, inventory: Inventory, kinds: Kinds) -> tuple[tu
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """One declaration's item on one host."""
+    """One declaration's item on one host, or, with a demand, on the one that it will get."""
 
     declaration: Declaration
     item: Item
     address: Address
+    demand: Demand | None = None
+    lazy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +67,29 @@ class _Expansion:
         self.kinds = kinds
         self.nouns = {kind.NAME.rpartition(".")[2] for kind in kinds.values()}
         self.complaints = Complaints()
-        self.scopes = _Scopes(blueprint, inventory)
+        self.scopes = Scopes(blueprint, inventory)
         self.maker = Maker()
-        self.wishes: dict[str, dict[Address, _Wish]] = {host: {} for host in inventory.hosts}
+        self.wishes: dict[str, dict[Address, _Wish]] = {ANYWHERE: {}, **{host: {} for host in inventory.hosts}}
         self.missing: dict[tuple[int, str], _Missing] = {}
         self.circles: set[frozenset[str]] = set()
         self.sound: set[tuple[int, ...]] = set()
         self.broken: set[str] = set()
         self.clashes: set[Position] = set()
         self.identities: dict[tuple[str, str], Address] = {}
+        self.lazies: dict[str, Declaration] = {}
 
     def resources(self) -> tuple[Resource, ...]:
         """All resources; what is wrong is told on the way."""
         patterns = {pattern: select(pattern, self.inventory).hosts for pattern in self._patterns()}
         for declaration in self.blueprint.declarations:
-            self._declare(declaration, patterns[declaration.pattern])
+            kind = self.kinds[declaration.kind]
+            if has(kind, Trait.LAZY):
+                self.lazies[f"{kind.NAME.rpartition('.')[2]}:{declaration.name}"] = declaration
+            elif has(kind, Trait.FLEET):
+                self._fleet(declaration, kind, patterns[declaration.pattern])
+            else:
+                self._declare(declaration, patterns[declaration.pattern])
+        self._make_lazies()
         found = tuple(chain.from_iterable(self._linked(host, wishes) for host, wishes in self.wishes.items()))
         self._tell_missing()
         return found
@@ -76,7 +97,7 @@ class _Expansion:
     def _patterns(self) -> set[str]:
         return {declaration.pattern for declaration in self.blueprint.declarations}
 
-    def _declare(self, declaration: Declaration, hosts: tuple[str, ...]) -> None:
+    def _declare(self, declaration: Declaration, hosts: tuple[str, ...], *, lazy: bool = False) -> None:
         """One declaration on all its hosts; made once for all of them that see the same variables."""
         kind = self.kinds[declaration.kind]
         templated = has_template(declaration.value)
@@ -92,7 +113,7 @@ class _Expansion:
                 if isinstance(item, Item):
                     self._check_files(declaration, item, host)
             if isinstance(item, Item):
-                self._wish(declaration, item, host)
+                self._wish(declaration, item, host, lazy=lazy)
             else:
                 self.broken.add(f"{declaration.kind.rpartition('.')[2]}:{declaration.name}")
                 for problem in item:
@@ -100,6 +121,85 @@ class _Expansion:
         for problem, where in failed.items():
             whose = "" if len(where) == len(hosts) else f" (for {_some(where)})"
             self.complaints.take(Problem(problem.position, problem.path, problem.message + whose))
+
+    def _fleet(self, fleet: Declaration, kind: Any, hosts: tuple[str, ...]) -> None:
+        """Every member as a machine of its own, without a host."""
+        value = fleet.value if isinstance(fleet.value, dict) else {}
+        own = {key: item for key, item in value.items() if key in kind.OWN and key not in ("name", "overrides")}
+        itself: Any = SimpleNamespace(**{**vars(kind), "Spec": kind.Own})
+        item = self.maker.make(replace(fleet, value=own), itself, self.scopes.anywhere(fleet))
+        if not isinstance(item, Item):
+            self.complaints.take(*item)
+            return
+        machine = self.kinds[kind.MEMBER]
+        shared = {key: item for key, item in value.items() if key not in kind.OWN}
+        overrides = value.get("overrides") or {}
+        found = self.blueprint.fleets.get(fleet.name, ())
+        for name in [name for name in overrides if name not in {member.name for member in found}]:
+            position = fleet.source.position((*fleet.pointer, "overrides", name), key=True)
+            message = unknown("member", name, [member.name for member in found])
+            self.complaints.take(Problem(position, pathway((*fleet.path, "overrides", name)), message))
+        made: dict[str, Item | list[Problem]] = {}
+        for member in found:
+            own_value = merged(shared, overrides.get(member.name))
+            declaration = replace(fleet, kind=machine.NAME, name=member.name, value=own_value)
+            key = member.name if member.name in overrides or MEMBER in names_in(own_value) else ""
+            if key not in made:
+                variables = self.scopes.anywhere(fleet, member) if has_template(own_value) else None
+                made[key] = self.maker.make(declaration, machine, variables)
+            result = made[key]
+            if isinstance(result, Item):
+                self._member(declaration, result, item.desired, hosts)
+            else:
+                self.complaints.take(*result)
+
+    def _member(self, declaration: Declaration, item: Item, fleet: Any, hosts: tuple[str, ...]) -> None:
+        if item.desired is None:
+            return
+        machine: Any = self.kinds[declaration.kind]
+        item = self._referring(item, machine, declaration.name)
+        cpu, memory = machine.demand(item.desired)
+        name = declaration.path[-1]
+        demand = Demand(declaration.name, name, hosts, cpu, memory, fleet.spread, fleet.anti_affinity)
+        self._wish(declaration, item, ANYWHERE, demand)
+
+    def _referring(self, item: Item, kind: Kind, name: str) -> Item:
+        hard, soft = kind.references(name, item.desired)
+        return replace(item, hard=hard, soft=soft)
+
+    def _parts(self, whole: _Wish, host: str) -> None:
+        """What an object is made of, declared by the same lines."""
+        kind: Any = self.kinds[whole.address.kind]
+        if whole.item.desired is None or not hasattr(kind, "parts"):
+            return
+        declaration = whole.declaration
+        for part in kind.parts(declaration.name, whole.item.desired):
+            sort = self.kinds[part.kind]
+            try:
+                desired = sort.Spec.model_validate(dict(part.fields), context=TYPED)
+            except ValidationError as error:
+                told = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+                message = f"{part.kind.rpartition('.')[2]} {part.name}: {told}"
+                self.complaints.take(Problem(declaration.position, pathway(declaration.path), message))
+                continue
+            item = self._referring(Item(desired, (), whole.item.protect, whole.item.allow), sort, part.name)
+            self._wish(replace(declaration, kind=part.kind, name=part.name), item, host, whole.demand)
+
+    def _make_lazies(self) -> None:
+        """Each image on each host where something may need it; where that is certain, it stays."""
+        certain: dict[str, dict[str, None]] = {}
+        perhaps: dict[str, dict[str, None]] = {}
+        for host, wishes in self.wishes.items():
+            for wish in wishes.values():
+                for reference in (wish.item.hard | wish.item.soft) & self.lazies.keys():
+                    found = perhaps if wish.demand else certain
+                    found.setdefault(reference, {}).update(dict.fromkeys(wish.demand.hosts if wish.demand else [host]))
+        for reference, declaration in self.lazies.items():
+            sure = certain.get(reference, {})
+            self._declare(declaration, tuple(sure))
+            self._declare(
+                declaration, tuple(host for host in perhaps.get(reference, {}) if host not in sure), lazy=True
+            )
 
     def _check_files(self, declaration: Declaration, item: Item, host: str) -> None:
         if item.desired is None:
@@ -113,7 +213,9 @@ class _Expansion:
                 continue
             self.complaints.take(*check_text(text, self.scopes.of(declaration, host), path))
 
-    def _wish(self, declaration: Declaration, item: Item, host: str) -> None:
+    def _wish(
+        self, declaration: Declaration, item: Item, host: str, demand: Demand | None = None, *, lazy: bool = False
+    ) -> None:
         address = Address(declaration.kind, host, declaration.name)
         wishes = self.wishes[host]
         identity = self.kinds[declaration.kind].identity(declaration.name)
@@ -124,7 +226,12 @@ class _Expansion:
                 declaration, f"{other.reference} is declared at {wishes[other].declaration.position}; one must go"
             )
         elif first is None:
-            wishes[address] = _Wish(declaration, item, address)
+            try:
+                item = replace(item, desired=with_public_key(item.desired, Path(declaration.position.file).parent))
+            except ValueError as error:
+                self.complaints.take(Problem(declaration.position, pathway(declaration.path), str(error)))
+            wishes[address] = _Wish(declaration, item, address, demand, lazy)
+            self._parts(wishes[address], host)
         elif first.item != item:
             where = "" if len(self.inventory.hosts) == 1 else f" for {host}"
             message = f"declared otherwise at {first.declaration.position}{where}; keep one of the two"
@@ -138,6 +245,8 @@ class _Expansion:
     def _linked(self, host: str, wishes: Mapping[Address, _Wish]) -> Iterator[Resource]:
         """One host's resources, their references turned into addresses."""
         known = {address.reference: address for address in wishes}
+        guest = self.inventory.hosts[host].connection == "guest" if host else False
+        brings = frozenset({Address("kvm.guest", ANYWHERE, host)}) if guest else _NONE
         edges: dict[Address, frozenset[Address]] = {}
         for address, wish in wishes.items():
             item, declaration = wish.item, wish.declaration
@@ -146,15 +255,20 @@ class _Expansion:
                 needs = self._resolved(wish, host, known)
                 after = frozenset(known[name] for name in item.soft if name in known) - needs - {address}
                 edges[address] = needs | after
+            free = wish.demand is not None
             yield Resource(
                 address,
                 item.desired,
                 declaration.position,
-                needs,
+                needs | brings,
                 after,
                 item.protect,
                 item.allow,
-                self.scopes.of(declaration, host),
+                self.scopes.of(declaration, host) if host else self.scopes.anywhere(declaration),
+                demand=wish.demand,
+                hard=item.hard.union(item.needs) if free else frozenset(),
+                soft=item.soft if free else frozenset(),
+                lazy=wish.lazy,
             )
         if edges:
             self._check_circles(host, edges, wishes)
@@ -165,9 +279,17 @@ class _Expansion:
             if reference in known:
                 found.add(known[reference])
             elif reference not in self.broken:
-                fresh = _Missing(wish.declaration, ("needs",) if reference in wish.item.needs else (), known)
-                self.missing.setdefault((id(wish.declaration), reference), fresh).hosts.append(host)
+                # What can move needs it on every host that it may get.
+                places = wish.demand.hosts if wish.demand else (host,)
+                for place in [place for place in places if reference not in self.declared[place]]:
+                    fresh = _Missing(wish.declaration, ("needs",) if reference in wish.item.needs else (), known)
+                    self.missing.setdefault((id(wish.declaration), reference), fresh).hosts.append(place)
         return frozenset(found)
+
+    @cached_property
+    def declared(self) -> dict[str, frozenset[str]]:
+        """The references of each host, once all is declared."""
+        return {host: frozenset(item.reference for item in wishes) for host, wishes in self.wishes.items()}
 
     def _tell_missing(self) -> None:
         for (_, reference), missing in self.missing.items():
@@ -208,73 +330,7 @@ class _Expansion:
 
 
 _NONE: frozenset[Address] = frozenset()
-
-
-class _Scopes:
-    """Which variables a declaration sees on a host, and which of them make hosts differ."""
-
-    def __init__(self, blueprint: Blueprint, inventory: Inventory) -> None:
-        self._top = blueprint.variables
-        self._hosts = inventory.hosts
-        self._groups = {name: list(hosts) for name, hosts in inventory.groups.items()}
-        self._groups[ALL] = list(inventory.hosts)
-        self._facets = {name for host in inventory.hosts.values() for name in host.variables}
-        self._made: dict[tuple[int, str], Variables] = {}
-        self._surveys: dict[int, Variables] = {}
-        self._overlays: dict[str, dict[str, Any]] = {}
-
-    def of(self, declaration: Declaration, host: str) -> Variables:
-        """The variables, shared by all declarations of one file on one host."""
-        key = (id(declaration.scope), host)
-        found = self._made.get(key)
-        if found is None:
-            overlay = self._overlay(self._hosts[host])
-            found = self._made[key] = Variables(declaration.scope, overlay)
-        return found
-
-    def depends(self, declaration: Declaration) -> tuple[str, ...]:
-        """The names that a declaration uses, directly or not, and that may differ from host to host."""
-        survey = self._surveys.get(id(declaration.scope))
-        if survey is None:
-            survey = self._surveys[id(declaration.scope)] = Variables(declaration.scope, self._all_values(declaration))
-        used = survey.reach(names_in(declaration.value))
-        return tuple(sorted(name for name in used if name == HOST or name in self._facets))
-
-    def key(self, host: str, depends: tuple[str, ...]) -> tuple[Any, ...]:
-        """Equal for hosts on which those names have the same values as written."""
-        variables = self._hosts[host].variables
-        return tuple(host if name == HOST else id(variables.get(name)) for name in depends)
-
-    def _overlay(self, host: Host) -> dict[str, Any]:
-        found = self._overlays.get(host.name)
-        if found is None:
-            itself = {
-                "name": host.name,
-                "address": host.address or host.name,
-                "port": host.port or 22,
-                "user": host.user or "root",
-                "groups": list(host.groups),
-            }
-            found = {**host.variables, **self._top, HOST: itself, "groups": self._groups}
-            for name, value in self._top.items():
-                below = host.variables.get(name)
-                if isinstance(value, Nested) and isinstance(below, dict):
-                    found[name] = Variables({name: below}, {name: value})[name]
-            self._overlays[host.name] = found
-        return found
-
-    def _all_values(self, declaration: Declaration) -> dict[str, Any]:
-        """Each name with every value it has anywhere, so that what it leads to is known for all hosts at once."""
-        values: dict[str, Any] = {name: [_raw(declaration.scope.get(name))] for name in (*self._facets, *self._top)}
-        for variables in (*(host.variables for host in self._hosts.values()), self._top):
-            for name, value in variables.items():
-                if has_template(value):
-                    values[name].append(value)
-        return {**values, HOST: {}, "groups": {}}
-
-
-def _raw(value: Any) -> Any:
-    return value.raw if isinstance(value, Bound) else value
+ANYWHERE = ""
 
 
 def _some(hosts: list[str]) -> str:

@@ -1,85 +1,192 @@
-"""Give every resource its final shape on its host, from what that host told of itself.
+"""Give every machine that can move its host. Pure: it keeps what it finds where it is, and only then fills.
 
-Today that is rendering: values and files that are templates over facts. Choosing a host for what can move (a fleet's
-members) belongs here too: it is pure, keeps what it finds where it is, and only then fills.
+So adding a host moves nothing, and a machine that somebody moved is where he moved it. While a host that might hold a
+machine cannot be read, a machine that is not seen is unknown: it is never created a second time.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import ValidationError
-
-from vinfra.errors import InputError, VinfraError
 from vinfra.model.address import Address
-from vinfra.model.blueprint import Resource
-from vinfra.model.secret import Secret
-from vinfra.model.spec import Deferred, Spec, declared
-from vinfra.text.template import render, render_text
+from vinfra.model.answer import Answer, Present, Unknown
+from vinfra.model.blueprint import Demand, Resource
+from vinfra.model.kind import Tenant
+from vinfra.model.mark import Mark
+from vinfra.model.placement import CPU_RATIO, RESERVED, Placement
+
+GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
-    """Where values come from that the files do not hold: a file beside the blueprint, a secret by its reference."""
+class Site:
+    """One host as a place for machines. `found` holds what it said of each address that has no host; `marks` are the
+    names of this blueprint's own there, by kind; `labels` its variables. Sizes in bytes, None when it did not say.
+    """
 
-    read: Callable[[Path], str]
-    reveal: Callable[[Secret], str]
+    host: str
+    error: str = ""
+    found: Mapping[Address, Answer] = field(default_factory=dict)
+    tenants: Sequence[Tenant] = ()
+    marks: frozenset[tuple[str, str]] = frozenset()
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    cpus: int | None = None
+    memory: int | None = None
 
 
-def place(
-    resources: tuple[Resource, ...], facts: Mapping[str, Any], sources: Sources
-) -> tuple[tuple[Resource, ...], dict[Address, str]]:
-    """The resources with nothing left to render, and the reason for each that cannot be: those are left out."""
-    placed: list[Resource] = []
-    refused: dict[Address, str] = {}
+def marks_of(marks: Iterable[Mark], owner: str) -> frozenset[tuple[str, str]]:
+    """Kind and name of what a blueprint has on a host."""
+    return frozenset((mark.kind, mark.name) for mark in marks if mark.blueprint == owner)
+
+
+def place(resources: Iterable[Resource], sites: Mapping[str, Site], owner: str) -> Placement:
+    """Where each machine is or goes. `resources` are those with a demand; those of one machine share it."""
+    machines: dict[str, list[Resource]] = {}
     for resource in resources:
-        try:
-            placed.append(_rendered(resource, {**resource.variables, "facts": facts}, sources))
-        except (VinfraError, ValidationError) as error:
-            refused[resource.address] = _reason(error)
-        except OSError as error:
-            refused[resource.address] = f"{error.filename}: {error.strerror}"
-    return tuple(placed), refused
+        if resource.demand:
+            machines.setdefault(resource.demand.member, []).append(resource)
+    return _Placing(machines, sites, owner).all()
 
 
-def _rendered(resource: Resource, variables: Mapping[str, Any], sources: Sources) -> Resource:
-    desired = resource.desired
-    if desired is None:
-        return resource
-    values: dict[str, Any] = {
-        name: render(value.raw, variables) for name, value in desired if isinstance(value, Deferred)
-    }
-    if values:
-        desired = desired.replaced(**values)
-    values = _filled(desired, variables, sources.read) | _revealed(desired, sources.reveal)
-    return replace(resource, desired=desired.replaced(**values) if values else desired)
+def settled(resource: Resource, host: str, known: Mapping[str, Address]) -> Resource:
+    """What has no host in its address, on its host: its references looked up among what is `known` there."""
+    needs = {known[name] for name in resource.hard if name in known}
+    after = {known[name] for name in resource.soft if name in known} - needs
+    return replace(resource, where=host, needs=resource.needs | needs, after=resource.after | after)
 
 
-def _revealed(desired: Spec, reveal: Callable[[Secret], str]) -> dict[str, Any]:
-    """The secrets of a spec in the clear, in memory only; a spec that has a `secret` flag is flagged by it."""
-    values: dict[str, Any] = {name: reveal(value) for name, value in desired if isinstance(value, Secret)}
-    if values and "secret" in type(desired).model_fields:
-        values["secret"] = True
-    return values
+@dataclass
+class _Room:
+    """What a host still has, and who is there, while places are given."""
+
+    site: Site
+    cpu: float = float("inf")
+    memory: float = float("inf")
+    apart: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+
+    def take(self, demand: Demand) -> None:
+        self.cpu -= demand.cpu
+        self.memory -= demand.memory
+        self.apart |= {demand.apart} - {""}
+
+    def objection(self, demand: Demand) -> str:
+        """Why a machine cannot come here; "" when it can."""
+        if self.site.error:
+            return "cannot be read"
+        if demand.member in self.names:
+            return f"has a domain {demand.member} that is not of this blueprint"
+        if demand.apart in self.apart:
+            return f"has another machine of {demand.apart!r} (anti_affinity)"
+        if demand.memory > self.memory:
+            return f"has {max(0.0, self.memory) / GIB:.1f}GiB of memory left, {demand.memory / GIB:.1f}GiB are needed"
+        if demand.cpu > self.cpu:
+            return f"has {max(0.0, self.cpu):g} virtual CPUs left (4 for each of its own), {demand.cpu} are needed"
+        return ""
 
 
-def _filled(desired: Spec, variables: Mapping[str, Any], read_file: Callable[[Path], str]) -> dict[str, Any]:
-    """The contents of the files that a spec names, for the fields they fill; the names themselves are then dropped."""
-    filled: dict[str, Any] = {}
-    for name, value in desired:
-        target = declared(type(desired), name, "fills")
-        if not target or value is None:
-            continue
-        text = read_file(Path(value))
-        filled[target] = render_text(text, variables, value) if declared(type(desired), name, "rendered") else text
-        filled[name] = None
-    return filled
+class _Placing:
+    def __init__(self, machines: Mapping[str, list[Resource]], sites: Mapping[str, Site], owner: str) -> None:
+        self.machines = machines
+        self.sites = sites
+        self.owner = owner
+        self.rooms = {host: self._room(site) for host, site in sites.items()}
+        self.spread: Counter[tuple[str, str]] = Counter()
+        self.where: dict[str, str] = {}
+        self.moved: dict[str, tuple[str, str]] = {}
+        self.unknown: dict[str, str] = {}
+        self.refused: dict[str, str] = {}
 
+    def all(self) -> Placement:
+        """Who is found stays; the others are given the host with the fewest of their fleet and the most room."""
+        missing = [demand for demand, parts in self._demands() if not self._kept(demand, parts)]
+        for demand in missing:
+            if demand.member not in self.unknown and demand.member not in self.refused:
+                self._fill(demand)
+        return Placement(self.where, self.moved, self.unknown, self.refused)
 
-def _reason(error: VinfraError | ValidationError) -> str:
-    if isinstance(error, InputError):
-        return "; ".join(getattr(problem, "message", str(problem)) for problem in error.problems)
-    if isinstance(error, VinfraError):
-        return f"{error.message} ({error.hint})" if error.hint else error.message
-    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+    def _demands(self) -> list[tuple[Demand, list[Resource]]]:
+        return [(parts[0].demand, parts) for parts in self.machines.values() if parts[0].demand]
+
+    def _room(self, site: Site) -> _Room:
+        used_cpu = sum(tenant.cpu for tenant in site.tenants)
+        used_memory = sum(tenant.memory for tenant in site.tenants)
+        return _Room(
+            site,
+            cpu=float("inf") if site.cpus is None else site.cpus * CPU_RATIO - used_cpu,
+            memory=float("inf") if site.memory is None else site.memory - RESERVED - used_memory,
+            names={tenant.name for tenant in site.tenants if not self._ours(tenant, site)},
+        )
+
+    def _ours(self, tenant: Tenant, site: Site) -> bool:
+        if tenant.owner:
+            return tenant.owner == self.owner
+        return any(name == tenant.name for _, name in site.marks)
+
+    def _kept(self, demand: Demand, parts: Sequence[Resource]) -> bool:
+        """Whether the machine, or something made for it by a run that was cut off, is on a host already."""
+        member, names = demand.member, {(part.address.kind, part.address.name) for part in parts}
+        machine = parts[0].address
+        there = [
+            host
+            for host, site in self.sites.items()
+            if isinstance(site.found.get(machine), Present) and member not in self.rooms[host].names
+        ]
+        marked = [host for host, site in self.sites.items() if site.marks & names]
+        if len(there) > 1:
+            self.refused[member] = f"is on {' and on '.join(there)}; remove one of the two by hand"
+        elif there and there[0] not in demand.hosts:
+            advice = "name that host, or move it there yourself (virsh migrate)"
+            self.refused[member] = f"is on {there[0]}, which `on:` does not name; {advice}"
+        elif there:
+            self._settle(demand, there[0])
+            # What it takes is counted among the tenants of that host already.
+            self.rooms[there[0]].cpu += demand.cpu
+            self.rooms[there[0]].memory += demand.memory
+            if (machine.kind, machine.name) not in self.sites[there[0]].marks and marked:
+                self.moved[member] = (marked[0], there[0])
+        elif blind := self._blind(demand, machine):
+            self.unknown[member] = blind
+        elif marked and marked[0] in demand.hosts:
+            self._settle(demand, marked[0])
+        else:
+            return False
+        return True
+
+    def _blind(self, demand: Demand, machine: Address) -> str:
+        """A host that may hold it, for all we know."""
+        for host in demand.hosts:
+            site = self.sites.get(host)
+            answer = site.found.get(machine) if site else None
+            if site is None or site.error:
+                return f"{host} cannot be read, and may hold it"
+            if isinstance(answer, Unknown):
+                return f"{host} may hold it: {answer.reason}"
+        return ""
+
+    def _fill(self, demand: Demand) -> None:
+        objections = {host: self.rooms[host].objection(demand) for host in demand.hosts}
+        taken = [host for host in demand.hosts if demand.member in self.rooms[host].names]
+        free = [host for host, objection in objections.items() if not objection]
+        if taken or not free:
+            told = "; ".join(f"{host} {objections[host]}" for host in taken or demand.hosts)
+            self.refused[demand.member] = told or "no host is named by `on:`"
+            return
+        self._settle(demand, min(free, key=lambda host: self._rank(demand, host)))
+
+    def _rank(self, demand: Demand, host: str) -> tuple[int, int, float]:
+        return (
+            self.spread[demand.fleet, self._label(demand, host)],
+            self.spread[demand.fleet, f"host {host}"],
+            -self.rooms[host].memory,
+        )
+
+    def _label(self, demand: Demand, host: str) -> str:
+        return f"host {host}" if demand.spread == "host" else str(self.sites[host].labels.get(demand.spread, ""))
+
+    def _settle(self, demand: Demand, host: str) -> None:
+        self.where[demand.member] = host
+        self.rooms[host].take(demand)
+        for label in {self._label(demand, host), f"host {host}"}:
+            self.spread[demand.fleet, label] += 1

@@ -41,7 +41,7 @@ def plan(
 
 def with_steps(change: Change, views: Mapping[str, Scope], kinds: Kinds) -> Change:
     """The change with its steps. A row that is known only later gets them at apply, from what is there then."""
-    if change.delta.action in (Action.NOOP, Action.ADOPT) or change.delta.verdict is not Verdict.OK:
+    if change.delta.action in (Action.NOOP, Action.ADOPT, Action.MOVE) or change.delta.verdict is not Verdict.OK:
         return change
     kind = change.address.kind
     return replace(change, steps=tuple(kinds[kind].steps(change, views[kind])))
@@ -50,7 +50,9 @@ def with_steps(change: Change, views: Mapping[str, Scope], kinds: Kinds) -> Chan
 def _unplaced(resource: Resource, state: HostState) -> Change:
     reason = state.refused[resource.address]
     delta = Delta(Action.NOOP, verdict=Verdict.REFUSED, reason=reason)
-    return Change(resource.address, delta, desired=resource.desired, actual=None, position=resource.position)
+    return Change(
+        resource.address, delta, desired=resource.desired, actual=None, position=resource.position, where=resource.where
+    )
 
 
 def _kept(state: HostState, leftover: Callable[[Mark, Address], bool]) -> list[Address]:

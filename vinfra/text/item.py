@@ -209,6 +209,13 @@ def _impact(value: Any, say: _Voice) -> Impact:
     return allowed[value]
 
 
+def merged(below: Any, above: Any) -> Any:
+    """Two trees as one: mappings key by key, of anything else the one above counts."""
+    if isinstance(below, dict) and isinstance(above, dict):
+        return {**below, **{key: merged(below.get(key), item) for key, item in above.items()}}
+    return below if above is None else above
+
+
 def rendered_files(desired: Spec) -> list[str]:
     """The template files that a spec names."""
     paths = shape_of(type(desired)).paths

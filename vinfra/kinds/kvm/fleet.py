@@ -1,0 +1,76 @@
+"""A fleet: many machines of one description, each placed on a host that has room for it.
+
+It has no object of its own: its members are domains, whose fields stand in it beside its own.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vinfra.kinds.compare import SAME, no_check, no_references, own_identity
+from vinfra.kinds.kvm import domain
+from vinfra.model.answer import Answer
+from vinfra.model.blueprint import Resource
+from vinfra.model.change import Change, Delta
+from vinfra.model.kind import Answers, Scope, Trait
+from vinfra.model.question import Question
+from vinfra.model.spec import Spec as Shape
+from vinfra.model.spec import field
+from vinfra.model.step import Step
+from vinfra.model.values import Text, Whole
+
+NAME = "kvm.fleet"
+SECTION = "fleets"
+SHORTHAND = ""
+ORDER = 140
+SHARED = False
+TRAITS = frozenset({Trait.FLEET})
+MEMBER = domain.NAME
+
+
+class Own(Shape):
+    """What a fleet says beside what its members are."""
+
+    count: Whole | None = field("How many members; or `for_each`.")
+    for_each: list[Text] | dict[str, Any] | None = field(
+        "A member for each item of a list, or each key of a mapping: `member.key` and `member.value` in templates."
+    )
+    name: Text | None = field(
+        "What members are called: a template over `member.number`, `member.key` and `member.value`. Without it "
+        "`web-01`, or `web-blue` with `for_each`.",
+        examples=("{{ member.key }}.example.net",),
+    )
+    overrides: dict[str, Any] | None = field("Fields that are different for some members, by the member's name.")
+    spread: Text = field(
+        "Over what its members are spread evenly: `host`, or a variable of the hosts such as `rack`.", default="host"
+    )
+    anti_affinity: Text = field("Machines with the same word here never share a host.", default="")
+
+
+class Spec(Own, domain.Spec):
+    """A fleet of virtual machines: its own fields, and those of each of its members."""
+
+
+OWN = frozenset(Own.model_fields)
+check = no_check
+identity = own_identity
+references = no_references
+
+
+def ask(_scope: Scope, _answers: Answers) -> Iterable[Question]:
+    """Nothing: its members ask."""
+    return ()
+
+
+def read(_scope: Scope, _answers: Answers) -> Mapping[str, Answer]:
+    """Nothing."""
+    return {}
+
+
+def diff(_resource: Resource, _answer: Answer, _scope: Scope) -> Delta:
+    """Never different: its members are."""
+    return SAME
+
+
+def steps(_change: Change, _scope: Scope) -> Sequence[Step]:
+    """None."""
+    return ()

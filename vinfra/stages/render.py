@@ -1,0 +1,84 @@
+"""Give every resource its final shape on its host, from what that host told of itself: templates over facts, files,
+secrets.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from vinfra.errors import InputError, VinfraError
+from vinfra.model.address import Address
+from vinfra.model.blueprint import Resource
+from vinfra.model.secret import Secret
+from vinfra.model.spec import Deferred, Spec, declared
+from vinfra.text.template import render as rendered_value
+from vinfra.text.template import render_text
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where values come from that the files do not hold: a file beside the blueprint, a secret by its reference."""
+
+    read: Callable[[Path], str]
+    reveal: Callable[[Secret], str]
+
+
+def render(
+    resources: tuple[Resource, ...], facts: Mapping[str, Any], sources: Sources
+) -> tuple[tuple[Resource, ...], dict[Address, str]]:
+    """The resources with nothing left to render, and the reason for each that cannot be: those are left out."""
+    placed: list[Resource] = []
+    refused: dict[Address, str] = {}
+    for resource in resources:
+        try:
+            placed.append(_rendered(resource, {**resource.variables, "facts": facts}, sources))
+        except (VinfraError, ValidationError) as error:
+            refused[resource.address] = _reason(error)
+        except OSError as error:
+            refused[resource.address] = f"{error.filename}: {error.strerror}"
+    return tuple(placed), refused
+
+
+def _rendered(resource: Resource, variables: Mapping[str, Any], sources: Sources) -> Resource:
+    desired = resource.desired
+    if desired is None:
+        return resource
+    values: dict[str, Any] = {
+        name: rendered_value(value.raw, variables) for name, value in desired if isinstance(value, Deferred)
+    }
+    if values:
+        desired = desired.replaced(**values)
+    values = _filled(desired, variables, sources.read) | _revealed(desired, sources.reveal)
+    return replace(resource, desired=desired.replaced(**values) if values else desired)
+
+
+def _revealed(desired: Spec, reveal: Callable[[Secret], str]) -> dict[str, Any]:
+    """The secrets of a spec in the clear, in memory only; a spec that has a `secret` flag is flagged by it."""
+    values: dict[str, Any] = {name: reveal(value) for name, value in desired if isinstance(value, Secret)}
+    if values and "secret" in type(desired).model_fields:
+        values["secret"] = True
+    return values
+
+
+def _filled(desired: Spec, variables: Mapping[str, Any], read_file: Callable[[Path], str]) -> dict[str, Any]:
+    """The contents of the files that a spec names, for the fields they fill; the names themselves are then dropped."""
+    filled: dict[str, Any] = {}
+    for name, value in desired:
+        target = declared(type(desired), name, "fills")
+        if not target or value is None:
+            continue
+        text = read_file(Path(value))
+        filled[target] = render_text(text, variables, value) if declared(type(desired), name, "rendered") else text
+        filled[name] = None
+    return filled
+
+
+def _reason(error: VinfraError | ValidationError) -> str:
+    if isinstance(error, InputError):
+        return "; ".join(getattr(problem, "message", str(problem)) for problem in error.problems)
+    if isinstance(error, VinfraError):
+        return f"{error.message} ({error.hint})" if error.hint else error.message
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
