@@ -34,7 +34,7 @@ class Graph:
 
 def graph_of(resources: Iterable[Resource], most: int = MOST) -> Graph:
     """The graph of resources; collapsed to a node per host and kind above `most`."""
-    items = sorted(resources, key=lambda resource: (resource.address.host, resource.address))
+    items = sorted(resources, key=lambda resource: (resource.place, resource.address))
     return _graph(items, _single) if len(items) <= most else _graph(items, _grouped)
 
 

@@ -115,7 +115,12 @@ def reading_page(read_only: Mapping[str, Sequence[object]]) -> str:
         (f"`{name}`", ", ".join(f"`{way}`" if str(way) else "names only" for way in ways))
         for name, ways in sorted(read_only.items())
     ]
-    return _page("What reading runs", [*lines, *_table(("Program", "Arguments"), rows)])
+    libvirt = [
+        "",
+        "libvirt is asked by `virsh -r`, for which libvirt itself opens a read-only connection: `list`, `domstats` and "
+        "`dumpxml` of domains, the same of networks with their leases and of pools with their volumes, `capabilities`.",
+    ]
+    return _page("What reading runs", [*lines, *_table(("Program", "Arguments"), rows), *libvirt])
 
 
 def schema_page(name: str, schema: Mapping[str, Any], precedence: Sequence[str]) -> str:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vinfra.errors import UsageError
-from vinfra.model.kind import Kind, Kinds
+from vinfra.model.kind import Kind, Kinds, Trait, has
 from vinfra.model.spec import Spec, declared
 from vinfra.report import wording
+from vinfra.text.sections import ON
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,16 @@ def example(kind: Kind) -> str:
         for doc in field_docs(kind.Spec)
         if doc.example and (doc.required or declared(kind.Spec, doc.name, "compared"))
     }
-    name = "NAME"
-    body = [f"        {key}: {value}" for key, value in given.items()]
-    return "\n".join(["hosts:", "  web:", f"    {kind.SECTION}:", f"      {name}:", *body])
+    body = [f"{key}: {value}" for key, value in given.items()]
+    if has(kind, Trait.LAZY):
+        above, below = [f"{kind.SECTION}:", "  NAME:"], 4
+    elif has(kind, Trait.TOP) or has(kind, Trait.FLEET):
+        above, below = [f"{kind.SECTION}:", "  NAME:", f"    {ON}: web"], 4
+    elif has(kind, Trait.SINGLE):
+        above, below = ["hosts:", "  web:", f"    {kind.SECTION}:"], 6
+    else:
+        above, below = ["hosts:", "  web:", f"    {kind.SECTION}:", "      NAME:"], 8
+    return "\n".join([*above, *(" " * below + line for line in body)])
 
 
 def field_docs(spec: type[Spec]) -> list[FieldDoc]:

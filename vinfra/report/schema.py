@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from vinfra.model.action import Impact
-from vinfra.model.kind import Kind, Kinds
+from vinfra.model.kind import Kind, Kinds, Trait, has
+from vinfra.text.sections import ON
 from vinfra.text.settings import Settings
 
 Schema = dict[str, Any]
@@ -69,14 +70,14 @@ def _blueprint(kinds: Kinds) -> Schema:
     reference = {"type": "string", "pattern": "^[a-z]+:."}
     moved = _object({"from": reference, "to": reference}, required=("from", "to"))
     moved_list = {"description": "renames", "type": ["array", "null"], "items": moved}
-    properties = {"blueprint": owner, **_shared_keys(), "moved": moved_list, "hosts": _hosts(kinds)}
+    properties = {"blueprint": owner, **_shared_keys(), "moved": moved_list, **_top(kinds), "hosts": _hosts(kinds)}
     schema = _object(properties, required=("blueprint",))
     return _titled("blueprint", "What hosts are to hold.", {**schema, "$defs": _definitions(kinds)})
 
 
 def _included(kinds: Kinds) -> Schema:
     parameters = {**_VARS, "description": "parameters and their defaults; one without a value must be given by `with`"}
-    schema = _object({**_shared_keys(), "vars": parameters, "hosts": _hosts(kinds)})
+    schema = _object({**_shared_keys(), "vars": parameters, **_top(kinds), "hosts": _hosts(kinds)})
     return _titled("included", "A file that blueprints include.", {**schema, "$defs": _definitions(kinds)})
 
 
@@ -87,8 +88,26 @@ def _shared_keys() -> Schema:
     return {"vars": _VARS, "include": {"description": "files to include, with their parameters", **include}}
 
 
+def _top(kinds: Kinds) -> Schema:
+    """The sections beside `hosts`: there an item says itself on which hosts it is."""
+    sections: Schema = {}
+    for kind in kinds.values():
+        fields = {"$ref": f"#/$defs/{kind.NAME}.item"}
+        if has(kind, Trait.TOP) or has(kind, Trait.FLEET):
+            fields = {"$ref": f"#/$defs/{kind.NAME}.placed"}
+        elif not has(kind, Trait.LAZY):
+            continue
+        described = {"description": " ".join((kind.Spec.__doc__ or "").split())}
+        sections[kind.SECTION] = {**described, "type": ["object", "null"], "additionalProperties": fields}
+    return sections
+
+
 def _hosts(kinds: Kinds) -> Schema:
-    sections = {kind.SECTION: {"$ref": f"#/$defs/{kind.NAME}"} for kind in kinds.values()}
+    sections = {
+        kind.SECTION: {"$ref": f"#/$defs/{kind.NAME}{'.item' if has(kind, Trait.SINGLE) else ''}"}
+        for kind in kinds.values()
+        if not has(kind, Trait.LAZY) and not has(kind, Trait.FLEET)
+    }
     return {
         "description": "host patterns (web, a:b, all:!db, web*, hv[01:40]) and what those hosts are to hold",
         "type": ["object", "null"],
@@ -101,7 +120,14 @@ def _definitions(kinds: Kinds) -> Schema:
     for kind in kinds.values():
         fields, nested = _spec(kind.Spec, kind.NAME)
         fields["properties"] |= _meta()
-        found[kind.NAME] = _section(kind, fields)
+        if has(kind, Trait.TOP) or has(kind, Trait.FLEET):
+            on = {ON: {"description": "a pattern of the hosts it is on, such as hypervisors", "type": "string"}}
+            placed = {**fields, "properties": {**on, **fields["properties"]}}
+            found[f"{kind.NAME}.placed"] = {**placed, "required": [ON, *fields.get("required", ())]}
+        if has(kind, Trait.SINGLE) or has(kind, Trait.LAZY):
+            found[f"{kind.NAME}.item"] = {"anyOf": [{"type": "null"}, {"enum": ["present", "absent"]}, fields]}
+        if not any(has(kind, trait) for trait in (Trait.SINGLE, Trait.LAZY, Trait.FLEET)):
+            found[kind.NAME] = _section(kind, fields)
         found |= nested
     return found
 
