@@ -3,16 +3,20 @@
 load → validate → expand → discover → place → diff → plan → apply → report
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vinfra import fleet
 from vinfra.errors import InputError, RefusedError, UsageError
 from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.registry import kinds as known_kinds
 from vinfra.look import Look, selected
 from vinfra.model.discovery import HostState
 from vinfra.model.inventory import Inventory
+from vinfra.model.machine import Machine, Site
 from vinfra.model.outcome import Observer, Observers, Outcome
 from vinfra.model.plan import Plan
 from vinfra.model.request import Consent, Request, Wish
@@ -72,6 +76,32 @@ def facts(inventory: Path | None, pattern: str, forks: int = 50, observer: Obser
         hosts = dict.fromkeys(selected(machines, pattern), ())
         surveys = survey(hosts, search, connections.reader, observer, forks)
         return finish(surveys, {}, search, connections.reader, observer, forks)
+
+
+def sites(inventory: Path | None, pattern: str, forks: int = 50, observer: Observer = NOBODY) -> dict[str, Site]:
+    """The hosts of a pattern and every virtual machine on them, ours or not."""
+    machines = _inventory(inventory)
+    with Connections(machines) as connections:
+        return fleet.survey(connections, selected(machines, pattern), forks, observer)
+
+
+def power(
+    inventory: Path | None, pattern: str, names: Sequence[str], action: fleet.Action, observer: Observer = NOBODY
+) -> list[tuple[Machine, str]]:
+    """Start, stop or reboot machines that vinfra made, side by side: each with what went wrong ("" for nothing)."""
+    hosts = _inventory(inventory)
+    with Connections(hosts) as connections:
+        found = fleet.survey(connections, selected(hosts, pattern), 50, observer)
+        return fleet.power(connections, fleet.find(found.values(), names, ours=True), action)
+
+
+@contextmanager
+def reach(inventory: Path | None, pattern: str, name: str) -> Iterator[tuple[Machine, Connections]]:
+    """One machine, and the connections to get to it."""
+    hosts = _inventory(inventory)
+    with Connections(hosts) as connections:
+        found = fleet.survey(connections, selected(hosts, pattern), 50, NOBODY)
+        yield fleet.find(found.values(), [name])[0], connections
 
 
 def save(request: Request, plan: Plan, file: Path) -> None:

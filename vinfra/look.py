@@ -123,17 +123,17 @@ class Look:
         pruning = bool(self.request.targets) and not self.request.exact and self.request.prune
         looked = [name for name in machines if name in within and (self.everywhere or (pruning and name in named))]
         bound: dict[str, list[Resource]] = {host: [] for host in looked}
-        movable: list[Resource] = []
+        movable: dict[Address, Resource] = {}
         for resource in self.wish.resources:
             if resource.address not in aimed and not resource.lazy:
                 continue
             if resource.demand:
-                movable.append(resource)
+                movable[resource.address] = resource
             elif resource.address.host in within or resource.lazy:
                 bound.setdefault(resource.address.host, []).append(resource)
-        for host in bound.keys() - set(machines):  # a virtual machine is found through its hypervisor
-            movable += [item for item in self.wish.resources if item.demand and item.demand.member == host]
-        return bound, list(dict.fromkeys(movable))
+        members = bound.keys() - set(machines)  # a virtual machine is found through its hypervisor
+        movable |= {item.address: item for item in self.wish.resources if item.demand and item.demand.member in members}
+        return bound, list(movable.values())
 
     def _check_targets(self) -> None:
         """Each --target must name something: one with a slip in it would pass for "no drift"."""

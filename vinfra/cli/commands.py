@@ -17,12 +17,20 @@ COMMANDS: dict[str, dict[str, str]] = {
         "plan": "Show what apply would do.",
         "drift": "Show what is not as the blueprint says.",
         "facts": "Show what hosts tell of themselves.",
+        "status": "Hosts, their virtual machines and addresses, at a glance.",
         "graph": "Draw what comes before what.",
     },
     "Change": {
         "apply": "Make it so.",
         "destroy": "Remove what this blueprint created.",
         "lab": "Throw-away hosts on this machine to try things on.",
+    },
+    "Machines": {
+        "start": "Start virtual machines.",
+        "stop": "Shut virtual machines down, by their own system.",
+        "reboot": "Restart virtual machines, by their own system.",
+        "ssh": "A login on a virtual machine, or one command there.",
+        "console": "The serial console of a virtual machine.",
     },
     "Know": {
         "explain": "What a kind or one of its fields means.",

@@ -35,6 +35,11 @@ Targets = Annotated[
         "--target", metavar="ADDRESS", help="Only objects of this address, such as 'file:/etc/*'; repeatable."
     ),
 ]
+Machines = Annotated[
+    list[str], typer.Argument(metavar="MACHINE…", help="Names or patterns: web-01, hv1/web-01, 'web-*'.")
+]
+OneMachine = Annotated[str, typer.Argument(metavar="MACHINE", help="Its name, or hv1/web-01.")]
+OnHosts = Annotated[str, typer.Option("--on", metavar="PATTERN", help="Look only on these hosts of the inventory.")]
 Forks = Annotated[int, typer.Option("--forks", metavar="NUMBER", min=1, max=1000, help="How many hosts at a time.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 NoPrune = Annotated[bool, typer.Option("--no-prune", help="Leave alone what has left the blueprint.")]

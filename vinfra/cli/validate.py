@@ -21,7 +21,7 @@ def validate(
     from vinfra.report.visible import several, visible
 
     wish = engine.validate(request(blueprint, inventory, extra, var_files))
-    hosts = sorted({resource.address.host for resource in wish.resources})
+    hosts = sorted({resource.address.host for resource in wish.resources} - {""})
     count = f"{several(len(hosts), 'host')}, {several(len(wish.resources), 'resource')}"
     output = Output(json)
     output.text(f"{visible(wish.blueprint.name)} · {count}: valid.")

@@ -13,6 +13,8 @@ from typing import Any
 DIRECTORY = "/var/lib/vinfra/marks"
 # The XML namespace of what a domain or a network carries in its own libvirt metadata, so that it travels with it.
 NAMESPACE = "https://vinfra.dev/libvirt/1"
+# Of a domain's address and host key. Not the owner's: libvirt keeps one element of each namespace.
+GUEST_NAMESPACE = f"{NAMESPACE}/guest"
 VERSION = 1
 
 

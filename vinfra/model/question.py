@@ -119,10 +119,11 @@ class Exec:
 
 @dataclass(frozen=True, slots=True)
 class ReadFile:
-    """The first `limit` bytes of a file, links followed. Raw.returncode 2 when the path does not exist."""
+    """The first `limit` bytes of a file, or the last ones; links followed. Raw.returncode 2 when it does not exist."""
 
     path: str
     limit: int = 65536
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

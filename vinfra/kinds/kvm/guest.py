@@ -16,7 +16,7 @@ from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta
 from vinfra.model.inventory import Host
 from vinfra.model.kind import Answers, Scope, Trait
-from vinfra.model.mark import NAMESPACE
+from vinfra.model.mark import GUEST_NAMESPACE
 from vinfra.model.question import Question
 from vinfra.model.spec import field
 from vinfra.model.step import AwaitGuest, Step
@@ -65,10 +65,10 @@ def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
 def _one(item: Resource, scope: Scope, answers: Answers) -> Answer:
     name, desired = item.address.name, item.desired
     domain = virsh.found(answers, virsh.DOMAINS).get(name)
-    known = None if domain is None else virsh.element(domain.definition).find(f"metadata/{{{NAMESPACE}}}guest")
-    if domain is None or known is None or not domain.active:
+    known = known_guest(domain) if domain else {}
+    if domain is None or not known or not domain.active:
         return Absent()
-    address = _leased(domain.live, answers) or known.get("address", "")
+    address = leased(domain.live, answers) or known.get("address", "")
     actual = Spec.model_construct(user=known.get("user", ""))
     if not isinstance(desired, Spec):
         return Present(actual)
@@ -76,7 +76,13 @@ def _one(item: Resource, scope: Scope, answers: Answers) -> Answer:
     return Present(actual, {"login": login, "address": address})
 
 
-def _leased(live: str, answers: Answers) -> str:
+def known_guest(domain: virsh.Found) -> Mapping[str, str]:
+    """The user, address and key under which the domain once answered; empty when it never did."""
+    element = virsh.element(domain.definition).find(f"metadata/{{{GUEST_NAMESPACE}}}guest")
+    return {} if element is None else element.attrib
+
+
+def leased(live: str, answers: Answers) -> str:
     """The address of the first interface that has a lease: it may be another one than last time."""
     networks = virsh.found(answers, virsh.NETWORKS)
     for interface in virsh.element(live).iterfind("devices/interface"):
