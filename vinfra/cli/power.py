@@ -31,7 +31,8 @@ def switch(
     code = ExitCode.FAILED if any(error for _, error in ended) else ExitCode.DONE
     width = max((len(machine.name) for machine, _ in ended), default=0)
     for machine, error in ended:
-        output.text(f"{visible(machine.name):<{width}}  {visible(machine.host)}  {visible(error) or words}")
+        told = "; ".join(visible(line) for line in error.splitlines()) or words
+        output.text(f"{visible(machine.name):<{width}}  {visible(machine.host)}  {told}")
     rows = [{"name": machine.name, "host": machine.host, "error": error} for machine, error in ended]
     output.document(document(str(verb), code, {"machines": rows}))
     return int(code)

@@ -5,7 +5,7 @@ everything its host, `finish` asks the rest. On most hosts there is no rest: one
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -136,18 +136,14 @@ def _first(host: str, wanted: tuple[Resource, ...], search: Search, reader: Read
     facts = search.facts.read(answers)
     marks, complaints = _marks(answers[ReadMarks()]) if search.kinds else ({}, [])
     state = replace(state, facts=facts, marks=marks, complaints=tuple(complaints))
-    movable = replace(state, resources=tuple(item for item in state.resources if item.demand))
-    return Survey(
-        host,
-        state,
-        answers,
-        _read(movable.scopes(search.kinds), search.kinds, answers) if movable.resources else {},
-        tuple(_tenants(movable, search.kinds, answers)),
-    )
+    movable = {item.address.kind for item in state.resources if item.demand}
+    views = {name: view for name, view in state.scopes(search.kinds).items() if name in movable}
+    found = _read(views, search.kinds, answers)
+    return Survey(host, state, answers, found, tuple(_tenants(movable, search.kinds, answers)))
 
 
-def _tenants(state: HostState, kinds: Kinds, answers: Mapping[Question, Raw]) -> Iterator[Tenant]:
-    for name in dict.fromkeys(item.address.kind for item in state.resources):
+def _tenants(movable: Iterable[str], kinds: Kinds, answers: Mapping[Question, Raw]) -> Iterator[Tenant]:
+    for name in movable:
         if hasattr(kinds[name], "tenants"):
             machines: Any = kinds[name]
             yield from machines.tenants(answers)
