@@ -196,10 +196,12 @@ class _Expansion:
                     found.setdefault(reference, {}).update(dict.fromkeys(wish.demand.hosts if wish.demand else [host]))
         for reference, declaration in self.lazies.items():
             sure = certain.get(reference, {})
+            unsure = tuple(host for host in perhaps.get(reference, {}) if host not in sure)
             self._declare(declaration, tuple(sure))
-            self._declare(
-                declaration, tuple(host for host in perhaps.get(reference, {}) if host not in sure), lazy=True
-            )
+            self._declare(declaration, unsure, lazy=True)
+            if not sure and not unsure:  # nobody wants it, but it must be right
+                unused = self.maker.make(declaration, self.kinds[declaration.kind], self.scopes.anywhere(declaration))
+                self.complaints.take(*(() if isinstance(unused, Item) else unused))
 
     def _check_files(self, declaration: Declaration, item: Item, host: str) -> None:
         if item.desired is None:
@@ -230,6 +232,9 @@ class _Expansion:
                 item = replace(item, desired=with_public_key(item.desired, Path(declaration.position.file).parent))
             except ValueError as error:
                 self.complaints.take(Problem(declaration.position, pathway(declaration.path), str(error)))
+                item = replace(item, hard=frozenset())  # its parts cannot be made, which is said already
+                wishes[address] = _Wish(declaration, item, address, demand, lazy)
+                return
             wishes[address] = _Wish(declaration, item, address, demand, lazy)
             self._parts(wishes[address], host)
         elif first.item != item:
@@ -300,7 +305,7 @@ class _Expansion:
                 message += near(noun, self.nouns)
             else:
                 message = f"needs {reference}, which is not declared for {_some(missing.hosts)}"
-                message += near(reference, missing.known)
+                message += near(reference, (*missing.known, *self.lazies))
             declaration = missing.declaration
             position = declaration.source.position((*declaration.pointer, *missing.part))
             self.complaints.take(Problem(position, pathway((*declaration.path, *missing.part)), message))

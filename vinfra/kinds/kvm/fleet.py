@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vinfra.kinds.compare import SAME, no_check, no_references, own_identity
-from vinfra.kinds.kvm import domain
+from vinfra.kinds.kvm import machine
 from vinfra.model.answer import Answer
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta
@@ -24,7 +24,7 @@ SHORTHAND = ""
 ORDER = 140
 SHARED = False
 TRAITS = frozenset({Trait.FLEET})
-MEMBER = domain.NAME
+MEMBER = "kvm.domain"
 
 
 class Own(Shape):
@@ -46,7 +46,7 @@ class Own(Shape):
     anti_affinity: Text = field("Machines with the same word here never share a host.", default="")
 
 
-class Spec(Own, domain.Spec):
+class Spec(Own, machine.Spec):
     """A fleet of virtual machines: its own fields, and those of each of its members."""
 
 
