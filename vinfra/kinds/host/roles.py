@@ -1,22 +1,26 @@
 """What a role is called on each family of distributions. Data; a name here is a package's name there.
 
-Debian's names were checked on Debian 12. Those of the Red Hat and SUSE families are from their package lists and have
-not been run.
+Debian's names were checked on Debian 12, and those of kvm with Debian 13's package lists as well. Those of the Red Hat
+and SUSE families are from their package lists and have not been run; those of kvm stand in libvirt.spec and
+qemu-kvm.spec of RHEL 8 and 9.
 """
 
 ROLES: dict[str, dict[str, tuple[str, ...]]] = {
     "kvm": {
-        "debian": (
-            "qemu-system-x86",
-            "qemu-utils",
-            "libvirt-daemon-system",
-            "libvirt-clients",
-            "dnsmasq-base",
-            "genisoimage",
+        "debian": ("qemu-system-x86", "qemu-utils", "libvirt-daemon-system", "libvirt-clients", "dnsmasq-base"),
+        "redhat": ("qemu-kvm", "qemu-img", "libvirt-daemon-kvm", "libvirt-client", "dnsmasq"),
+        "suse": (
+            "qemu-x86",
+            "qemu-tools",
+            "libvirt-daemon-qemu",
+            "libvirt-daemon-driver-network",
+            "libvirt-daemon-driver-storage",
+            "libvirt-client",
+            "dnsmasq",
         ),
-        "redhat": ("qemu-kvm", "qemu-img", "libvirt-daemon-kvm", "libvirt-client", "dnsmasq", "genisoimage"),
-        "suse": ("qemu-x86", "qemu-tools", "libvirt-daemon-qemu", "libvirt-client", "dnsmasq", "mkisofs"),
     },
+    # RHEL and its kin have curl or curl-minimal, which exclude each other; rpm needs one of them (rpm.spec, curl.spec).
+    "curl": {"debian": ("curl",), "redhat": ("rpm",), "suse": ("curl",)},
     "docker": {"debian": ("docker.io",), "redhat": ("moby-engine",), "suse": ("docker",)},
     "chrony": {"debian": ("chrony",), "redhat": ("chrony",), "suse": ("chrony",)},
     "nginx": {"debian": ("nginx",), "redhat": ("nginx",), "suse": ("nginx",)},

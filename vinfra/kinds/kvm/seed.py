@@ -1,0 +1,216 @@
+"""Seeds: what cloud-init finds when a machine boots for the first time, as a small ISO image in a pool.
+
+libvirt's read-only connection does not show what is in a volume, so a digest of it is kept in the mark.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema, field_validator
+
+from vinfra.kinds.compare import SAME, compare, created, deleted, refused, updated
+from vinfra.kinds.kvm import nocloud, storage, usage
+from vinfra.kinds.kvm.virsh import DOMAINS, HYPERVISOR, POOLS, missing
+from vinfra.model import spec as shape
+from vinfra.model.action import Action, Verdict
+from vinfra.model.answer import Absent, Answer, Present
+from vinfra.model.blueprint import Resource
+from vinfra.model.change import Change, Delta, FieldChange
+from vinfra.model.kind import Answers, Scope, Trait
+from vinfra.model.mark import Mark, State
+from vinfra.model.question import Question
+from vinfra.model.secret import Secret
+from vinfra.model.spec import Deferred, field
+from vinfra.model.step import Call, Step, Verb, Virt
+from vinfra.model.values import Text
+
+NAME = "kvm.seed"
+SECTION = "seeds"
+SHORTHAND = ""
+ORDER = 130
+SHARED = False
+TRAITS = frozenset({Trait.TOP})
+
+# A file keeps its size while its content changes a little: the machine that runs with it would not see another size.
+ROOM = 256 * 1024
+HOSTNAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+
+
+def _mapping(value: Any) -> Any:
+    if value is None or isinstance(value, dict):
+        return value
+    raise ValueError("write a mapping")
+
+
+def _data(value: Any) -> Any:
+    if value is None or isinstance(value, dict | str | Secret):
+        return value
+    raise ValueError(f"write a mapping, or text such as a script or one that begins with {nocloud.HEADER}")
+
+
+Data = Annotated[Any, BeforeValidator(_data), WithJsonSchema({"type": ["object", "string", "null"]})]
+Mapped = Annotated[Any, BeforeValidator(_mapping), WithJsonSchema({"type": ["object", "null"]})]
+
+
+class Spec(shape.Spec):
+    """Data for cloud-init (NoCloud). `web-01/seed` is the volume web-01-seed.iso."""
+
+    model_config = ConfigDict(validate_default=True)
+
+    pool: Text = field("The pool it is in.", default=storage.DEFAULT, identity=True)
+    hostname: Text | None = field("The machine's name; without it the seed's own up to a slash.")
+    user_data: Data = field(
+        "For cloud-init: a mapping is written as #cloud-config, text goes as it is.",
+        secret=True,
+        examples=({"package_update": "true"},),
+    )
+    network_config: Mapped = field("cloud-init's network configuration.", examples=({"version": "2"},))
+    user: Text | None = field("A login to be made, which may do all with sudo; or root.", examples=("ops",))
+    public_key: Text | None = field("The SSH key that lets it in.", examples=("ssh-ed25519 AAAAC3… ops@example",))
+    on_change: Literal["ignore", "reseed"] = field(
+        "What to do when the data changes: nothing, or give it anew, which makes cloud-init do all of it again at the "
+        "machine's next boot.",
+        default="ignore",
+        compared=False,
+    )
+    digest: Text | None = field(
+        "Stands for all of the above in the mark; it is made from them, whatever is written here.",
+        compared=False,
+        identity=True,
+    )
+
+    @field_validator("digest", mode="after")
+    @classmethod
+    def _digested(cls, _: Any, info: ValidationInfo) -> str | None:
+        """Over what goes into the image, once that is known. What else is in there salts a secret in it."""
+        told = info.data
+        if len(told) < len(cls.model_fields) - 1 or _holds(list(told.values())):
+            return None
+        data = nocloud.user_data(told["user_data"], told["user"], told["public_key"])
+        content = (told["hostname"], data, nocloud.as_yaml(told["network_config"]))
+        return sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _holds(value: object) -> bool:
+    """Whether something in it is not known yet: a template over facts, a secret that was not resolved."""
+    if isinstance(value, Mapping):
+        return any(map(_holds, value.values()))
+    return isinstance(value, Secret | Deferred) or (isinstance(value, list | tuple) and any(map(_holds, value)))
+
+
+def check(name: str, desired: shape.Spec | None) -> str:
+    """The name is a file's; host and login are names."""
+    if problem := storage.name_problem(name):
+        return problem
+    if not isinstance(desired, Spec):
+        return ""
+    if isinstance(desired.hostname, str) and not re.fullmatch(
+        r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", desired.hostname
+    ):
+        return "hostname: write letters, digits, '-' and '.', such as web-01"
+    if isinstance(desired.user, str) and not re.fullmatch(r"[a-z_][a-z0-9_.-]{0,31}", desired.user):
+        return "user: write a login, such as ops"
+    return ""
+
+
+def identity(name: str) -> str:
+    """Two names of one file are one volume."""
+    return f"volume:{storage.stem(name)}"
+
+
+def references(_name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
+    """Its pool and the hypervisor come first."""
+    pool = desired.pool if isinstance(desired, Spec) else storage.DEFAULT
+    return frozenset(), frozenset({HYPERVISOR, f"pool:{pool}"})
+
+
+def ask(_scope: Scope, _answers: Answers) -> Iterable[Question]:
+    """All volumes, and the domains that may use them."""
+    return (POOLS, DOMAINS)
+
+
+def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
+    """Whether its file is there; among the notes its `pool`, its `size` in bytes, our `mark`, and who uses it."""
+    why = missing(answers, DOMAINS, scope)
+    using = usage.users(answers)
+    return {item.address.name: why or _one(item, scope, answers, using) for item in scope.wanted}
+
+
+def _one(item: Resource, scope: Scope, answers: Answers, using: Mapping[str, tuple[usage.User, ...]]) -> Answer:
+    """Where this blueprint made it, or else where it is wished for."""
+    name = item.address.name
+    mark = next((mark for mark in scope.marks.get(name, ()) if mark.blueprint == scope.owner), None)
+    wish = item.desired.pool if isinstance(item.desired, Spec) else storage.DEFAULT
+    file = storage.file_name(name, "iso")
+    notes: dict[str, Any] = {"mark": mark, "file": file}
+    for where in dict.fromkeys((mark.identity.get("pool", wish) if mark else wish, wish)):
+        pool = storage.pool(where, scope, answers)
+        if not isinstance(pool, storage.Pool):
+            return pool
+        notes["pool"] = pool
+        if (known := pool.volumes.get(file)) is not None:
+            notes |= {"size": known.capacity, "using": using.get(known.path, ())}
+            return Present(Spec.model_construct(pool=where), notes)
+    return Absent(notes)
+
+
+def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
+    """What is in it only the mark tells; one that was claimed and not confirmed may hold nothing yet."""
+    assert isinstance(answer, Present | Absent)
+    desired, notes = resource.desired, answer.notes
+    if not isinstance(desired, Spec):
+        return _gone(resource, answer, scope)
+    if _holds([value for _, value in desired]):
+        return Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason="a secret in it was not resolved")
+    if not isinstance(answer, Present):
+        fields, pool = compare(None, desired), notes["pool"]
+        return created(fields) if pool.path else refused(Action.CREATE, storage.nowhere(pool.name), fields)
+    mark: Mark | None = notes["mark"]
+    fields = (FieldChange("content", None, None, secret=True),)
+    if notes["pool"].name != desired.pool:
+        moved = FieldChange("pool", notes["pool"].name, desired.pool)
+        return refused(Action.REPLACE, "it stays in the pool where it was made; say absent first", (moved,))
+    if mark is None:
+        reason = f"this blueprint did not make {notes['file']}, and what is in it cannot be read; remove it first"
+        return refused(Action.UPDATE, reason, fields) if desired.on_change == "reseed" else SAME
+    if mark.state is State.CLAIMED:
+        return updated(fields, f"run {mark.run} did not come to note that this is done")
+    if mark.identity.get("digest") == desired.digest:
+        return SAME
+    if desired.on_change == "reseed":
+        return updated(fields, "takes effect at the next boot")
+    return Delta(Action.NOOP, reason="its data is another by now, and on_change says to ignore that")
+
+
+def _gone(resource: Resource, answer: Present | Absent, scope: Scope) -> Delta:
+    if not isinstance(answer, Present):
+        return SAME
+    if users := usage.staying(resource, answer.notes["using"], scope):
+        return refused(Action.DELETE, f"in use by {', '.join(users)}")
+    return deleted()
+
+
+def steps(change: Change, _scope: Scope) -> Sequence[Step]:
+    """A volume and its content, which fills it: of an older and longer one nothing is left."""
+    desired, notes = change.desired, change.notes
+    file, pool = notes["file"], notes["pool"].name
+    if not isinstance(desired, Spec):
+        return [Step(f"delete {file}", (Virt(Verb.VOLUME_DELETE, file, pool),))]
+    name = change.address.name
+    host, instance = desired.hostname or name.partition("/")[0], f"{storage.stem(name)}-{str(desired.digest)[:16]}"
+    told = nocloud.user_data(desired.user_data, desired.user, desired.public_key)
+    content = nocloud.image(nocloud.files(instance, host, told, desired.network_config))
+    size = -(-len(content) // ROOM) * ROOM
+    return [Step(f"write {file}", tuple(_calls(file, pool, content, size, notes.get("size"))), secret=True)]
+
+
+def _calls(file: str, pool: str, content: bytes, size: int, there: int | None) -> Iterator[Call]:
+    """In place where there is room: a machine that runs with it reads the new one when it boots next."""
+    if there is not None and there < size:
+        yield Virt(Verb.VOLUME_DELETE, file, pool)
+    if there is None or there < size:
+        yield Virt(Verb.VOLUME_CREATE, file, pool, xml=storage.xml(file, "raw", size))
+    yield Virt(Verb.VOLUME_UPLOAD, file, pool, content=content.ljust(max(size, there or 0), b"\0"))
