@@ -15,7 +15,7 @@ from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.registry import kinds as known_kinds
 from vinfra.look import Look, selected
 from vinfra.model.discovery import HostState
-from vinfra.model.inventory import Inventory
+from vinfra.model.inventory import Host, Inventory
 from vinfra.model.machine import Machine, Site
 from vinfra.model.outcome import Observer, Observers, Outcome
 from vinfra.model.plan import Plan
@@ -102,6 +102,24 @@ def reach(inventory: Path | None, pattern: str, name: str) -> Iterator[tuple[Mac
     with Connections(hosts) as connections:
         found = fleet.survey(connections, selected(hosts, pattern), 50, NOBODY)
         yield fleet.find(found.values(), [name])[0], connections
+
+
+def login(machine: Machine, user: str, key_file: Path | None, *, direct: bool, inventory: Path | None) -> Host:
+    """A machine as a host. Raises UsageError when it runs not, or never told its host key."""
+    if machine.state != "running":
+        raise UsageError(f"{machine.name} on {machine.host} is {machine.state or 'in no known state'}", "vinfra start")
+    if not machine.key or not machine.address:
+        hint = "give its fleet an `access:` and apply; `vinfra console` works without"
+        raise UsageError(f"{machine.name} on {machine.host} has not told its address and host key", hint)
+    hypervisor = _inventory(inventory).hosts[machine.host]
+    return Host(
+        machine.name,
+        address=machine.address,
+        user=user or machine.user,
+        key_file=str(key_file) if key_file else hypervisor.key_file,
+        jump=() if direct else (machine.host,),
+        host_key=machine.key,
+    )
 
 
 def save(request: Request, plan: Plan, file: Path) -> None:

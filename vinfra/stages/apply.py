@@ -247,8 +247,8 @@ def _bound(agreed: Mapping[str, Any], path: str) -> bool:
 
 
 def _identity(change: Change, known: Mark | None) -> dict[str, str]:
-    """The values that the mark must keep; when the object goes, those it kept so far."""
-    if change.desired is None:
+    """The values that the mark must keep; when the object goes or is left as it is, those it kept so far."""
+    if change.desired is None or (known and change.delta.action is Action.ADOPT):
         return dict(known.identity) if known else {}
     shape = type(change.desired)
     return {

@@ -108,11 +108,13 @@ def _later(resource: Resource, answer: Later, changing: Collection[Address]) -> 
         return Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason=answer.reason)
     if resource.desired is None:
         return Delta(Action.NOOP)
+    shape = type(resource.desired)
     fields = tuple(
-        FieldChange(name, None, None if isinstance(value, Deferred) else value, declared(shape, name, "impact"))
-        for shape in [type(resource.desired)]
+        FieldChange(name, None, None if open_ended else value, declared(shape, name, "impact"), secret)
         for name, value in resource.desired
-        if value is not None and declared(shape, name, "compared") and not declared(shape, name, "secret")
+        if value is not None and declared(shape, name, "compared")
+        for secret in [bool(declared(shape, name, "secret"))]
+        for open_ended in [secret or isinstance(value, Deferred)]
     )
     impact = max((change.impact for change in fields), default=Impact.NONE)
     return Delta(Action.CREATE, fields, impact, Verdict.LATER, answer.reason)

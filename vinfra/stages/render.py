@@ -57,10 +57,25 @@ def _rendered(resource: Resource, variables: Mapping[str, Any], sources: Sources
 
 def _revealed(desired: Spec, reveal: Callable[[Secret], str]) -> dict[str, Any]:
     """The secrets of a spec in the clear, in memory only; a spec that has a `secret` flag is flagged by it."""
-    values: dict[str, Any] = {name: reveal(value) for name, value in desired if isinstance(value, Secret)}
+    values: dict[str, Any] = {name: _clear(value, reveal) for name, value in desired if _holds_secret(value)}
     if values and "secret" in type(desired).model_fields:
         values["secret"] = True
     return values
+
+
+def _holds_secret(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_secret, value.values()))
+    return isinstance(value, Secret) or (isinstance(value, list | tuple) and any(map(_holds_secret, value)))
+
+
+def _clear(value: Any, reveal: Callable[[Secret], str]) -> Any:
+    """The value with the secrets in it, however deep, in the clear."""
+    if isinstance(value, Secret):
+        return reveal(value)
+    if isinstance(value, Mapping):
+        return {key: _clear(item, reveal) for key, item in value.items()}
+    return type(value)(_clear(item, reveal) for item in value) if isinstance(value, list | tuple) else value
 
 
 def _filled(desired: Spec, variables: Mapping[str, Any], read_file: Callable[[Path], str]) -> dict[str, Any]:
