@@ -3,7 +3,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := python3 python3-venv busybox ca-certificates iproute2 mmdebstrap openssh-client runc
+PACKAGES := python3 python3-venv busybox ca-certificates iproute2 mmdebstrap openssh-client runc \
+  gcc libc6-dev libvirt-dev pkg-config python3-dev
 export VINFRA_CACHE ?= $(CURDIR)/.cache
 
 .PHONY: demo test test-quick check fmt schemas docs bench setup system clean
@@ -12,7 +13,7 @@ demo: setup  ## bring up two throw-away hosts and manage them; KEEP=1 leaves the
 	@KEEP=$(KEEP) blueprints/demo/run.sh
 
 test: test-quick  ## unit tests and cases, then the same on real hosts
-	$(BIN)/pytest -q -n 2 -m lab
+	$(BIN)/pytest -q -n 2 --dist loadgroup -m lab
 
 test-quick: setup  ## unit tests and cases only
 	$(BIN)/pytest -q -n 2 -m "not lab"
@@ -45,7 +46,7 @@ setup: $(VENV)/installed
 $(VENV)/installed: pyproject.toml | system
 	@test -x $(BIN)/python || /usr/bin/python3 -m venv $(VENV)
 	@echo "installing vinfra and its libraries into $(VENV) …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,libvirt]'
 	@touch $@
 
 system:

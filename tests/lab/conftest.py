@@ -20,6 +20,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 Ssh = Callable[..., subprocess.CompletedProcess[str]]
 Written = Callable[[LabHost], dict[str, tuple[int, int, int]]]
 
+KVM_PACKAGES = "qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients dnsmasq-base"
+
 #: What a login alone writes on a host: nothing without a terminal, these with one.
 LOGIN_WRITES = frozenset({"var/log/lastlog", "var/log/wtmp", "var/log/btmp"})
 
@@ -60,20 +62,47 @@ def clean_host(lab: Lab) -> LabHost:
     return lab_module.reset(lab, name).hosts[name]
 
 
+def run_ssh(
+    of: Lab, host: LabHost, command: str, user: str = "root", stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a command on a host as `user`, with the host's key checked."""
+    arguments = ["ssh", "-F", "none", "-p", str(host.port), "-i", str(of.key_file)]
+    for option in ("BatchMode=yes", "IdentitiesOnly=yes", "ConnectTimeout=10", "StrictHostKeyChecking=yes"):
+        arguments += ["-o", option]
+    arguments += ["-o", f"UserKnownHostsFile={of.known_hosts}", f"{user}@127.0.0.1", command]
+    return subprocess.run(arguments, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+
+
 @pytest.fixture
 def ssh(lab: Lab) -> Ssh:
-    """Run a command on a host as `user`, with the host's key checked."""
+    """Run a command on a host of the lab."""
 
     def run(
         host: LabHost, command: str, user: str = "root", stdin: str = "", of: Lab = lab
     ) -> subprocess.CompletedProcess[str]:
-        arguments = ["ssh", "-F", "none", "-p", str(host.port), "-i", str(of.key_file)]
-        for option in ("BatchMode=yes", "IdentitiesOnly=yes", "ConnectTimeout=10", "StrictHostKeyChecking=yes"):
-            arguments += ["-o", option]
-        arguments += ["-o", f"UserKnownHostsFile={of.known_hosts}", f"{user}@127.0.0.1", command]
-        return subprocess.run(arguments, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+        return run_ssh(of, host, command, user, stdin)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def kvm_lab() -> Iterator[Lab]:
+    """One host with QEMU and libvirt on it (about 20 s), shared by all tests: each takes away what it made."""
+    name = f"k{os.getpid()}"
+    try:
+        made = lab_module.up(name, 1, progress=print)
+        install = f"apt-get update -qq && apt-get install -y -qq --no-install-recommends {KVM_PACKAGES}"
+        done = run_ssh(made, first(made), f"export DEBIAN_FRONTEND=noninteractive; {install}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield made
+    finally:
+        lab_module.down(name)
+
+
+@pytest.fixture
+def kvm_host(kvm_lab: Lab) -> LabHost:
+    """The host of `kvm_lab`. Its domains must be of type 'qemu'."""
+    return first(kvm_lab)
 
 
 @pytest.fixture

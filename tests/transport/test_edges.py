@@ -16,7 +16,7 @@ import pytest
 import vinfra.transport
 from vinfra.errors import HostKeyRefused, InputError, TransportError, Unreachable, UsageError
 from vinfra.model.inventory import Host, Inventory
-from vinfra.model.question import Exec, PyinfraFact, Raw, ReadFile, ReadMarks
+from vinfra.model.question import Exec, PyinfraFact, Raw, ReadFile, ReadLibvirt, ReadMarks
 from vinfra.model.secret import Secret
 from vinfra.model.step import Exec as Run
 from vinfra.model.step import Step
@@ -61,6 +61,7 @@ def test_recordings_come_back_as_they_were(tmp_path: Path) -> None:
         UNAME: Raw(0, b"Linux\n"),
         ReadFile("/bin/x", 10): Raw(0, b"\x00\xff"),
         ReadMarks(): Raw(1, b"", "no"),
+        ReadLibvirt("pools"): Raw(0, b"virsh > "),
         PyinfraFact("server.Which", (("command", "sh"),)): Raw(0, "é\n".encode()),
     }
     recording = recorded.Recording()

@@ -64,6 +64,7 @@ def test_questions(sh: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     questions: dict[Question, tuple[int, bytes]] = {
         ReadFile(str(content)): (0, EVERY_BYTE),
         ReadFile(str(tmp_path / "link"), 10): (0, EVERY_BYTE[:10]),
+        ReadFile(str(tmp_path / "link"), 10, last=True): (0, EVERY_BYTE[-10:]),
         ReadFile(str(tmp_path / "dangling")): (2, b""),
         ReadFile(str(content / "below")): (2, b""),
         ReadFile(str(tmp_path)): (1, b""),

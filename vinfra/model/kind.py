@@ -72,7 +72,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A machine that lives on a host, ours or not, and what it takes of it: virtual CPUs and bytes.
+    """A machine that lives on a host, ours or not, and what it may take of it at any time: virtual CPUs and bytes.
 
     `owner` is the blueprint in its own mark ("" for none).
     """

@@ -111,7 +111,7 @@ class AwaitGuest:
 
     `network` is the libvirt network whose lease tells its address, "" for its first one. `login` is how it will be
     known as a host of the run: its name, user and key, and whether the way leads through this host. The key and the
-    address are kept in the domain's metadata under `GUEST_METADATA`, so that later runs know them.
+    address are kept in the domain's metadata under `mark.GUEST_NAMESPACE`, so that later runs know them.
     """
 
     name: str

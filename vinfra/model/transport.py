@@ -19,5 +19,5 @@ class Writer(Reader, Protocol):
     """Asks and changes one host."""
 
     def run(self, step: Step) -> StepResult:
-        """Run a step's calls in one round trip, stopping at the first that fails. Raises TransportError."""
+        """Run a step's calls, stopping at the first that fails. Raises TransportError."""
         ...

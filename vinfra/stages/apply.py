@@ -127,8 +127,12 @@ class _Run:
             raise _Beyond(now.reason or "still not known")
         # A bound without a value (what an operation would do) is open: the operation itself is what was agreed to.
         agreed = {item.path: item.after for item in bound.fields}
+        # What is made anew also gets what its kind gives to each new one (a file's mode): there it changes nothing.
+        anew = now.action is bound.action is Action.CREATE
         more = {
-            item.path for item in now.fields if item.after != agreed.get(item.path, ...) and _bound(agreed, item.path)
+            item.path
+            for item in now.fields
+            if item.after != agreed.get(item.path, item.after if anew else ...) and _bound(agreed, item.path)
         }
         heavier = now.action in (Action.DELETE, Action.REPLACE) and now.action is not bound.action
         if now.action is not Action.NOOP and (more or heavier or now.impact > bound.impact):

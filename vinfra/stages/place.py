@@ -141,9 +141,10 @@ class _Placing:
             self.refused[member] = f"is on {there[0]}, which `on:` does not name; {advice}"
         elif there:
             self._settle(demand, there[0])
-            # What it takes is counted among the tenants of that host already.
-            self.rooms[there[0]].cpu += demand.cpu
-            self.rooms[there[0]].memory += demand.memory
+            for tenant in self.sites[there[0]].tenants:
+                if tenant.name == member:  # what it takes is counted among the tenants of that host already
+                    self.rooms[there[0]].cpu += tenant.cpu
+                    self.rooms[there[0]].memory += tenant.memory
             if (machine.kind, machine.name) not in self.sites[there[0]].marks and marked:
                 self.moved[member] = (marked[0], there[0])
         elif blind := self._blind(demand, machine):

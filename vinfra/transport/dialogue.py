@@ -81,10 +81,10 @@ class Dialogue:
     def hold(self, gate: Gate | None = None) -> Heard:
         """Send the script, through the gate if there is one, and hear the process to its end. Raises TimeIsUp."""
         try:
-            if gate and (refused := self._pass(gate)):
+            if gate and (refused := self.enter(gate)):
                 return refused
             deadline = time.monotonic() + self._script.limit
-            self._process.send((gate.start if gate else b"") + self._script.body, deadline)
+            self._process.send(self._script.body, deadline)
             self._process.finish()
             ended = self._hear_until(self._script.end, deadline)
             while ended and self._script.both and self._script.end not in self._err:
@@ -98,12 +98,13 @@ class Dialogue:
         """What was heard until now, for a dialogue that ran out of time."""
         return bytes(self._out), bytes(self._err)
 
-    def _pass(self, gate: Gate) -> Heard | None:
-        """Become root; what was heard instead if that failed."""
+    def enter(self, gate: Gate) -> Heard | None:
+        """Pass the gate, so that the script or whatever else runs behind it; what was heard instead if that failed."""
         deadline = time.monotonic() + self._gate_limit
         late = False
         try:
             if self._answer(gate, deadline):
+                self._process.send(gate.start, deadline)
                 return None
             self._process.finish()  # sudo meets the end of its input and gives up, after one attempt at the most
             while self._hear(deadline) is not None:

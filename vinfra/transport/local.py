@@ -2,11 +2,14 @@
 
 import os
 import pwd
+import select
 import selectors
 import signal
+import socket
 import subprocess
 import time
 from contextlib import suppress
+from typing import NoReturn
 
 from vinfra.errors import TransportError
 from vinfra.transport.dialogue import TimeIsUp
@@ -19,6 +22,20 @@ class LocalWay:
 
     def open(self, command: str) -> "LocalProcess":
         return LocalProcess(command)
+
+    def stream(self, path: str) -> "SocketStream | None":
+        """A stream to a Unix socket, None when it does not open."""
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(path)
+        except OSError:
+            sock.close()
+            return None
+        return SocketStream(sock)
+
+    def terminal(self, *_: object) -> NoReturn:
+        """Nobody needs one here. Raises TransportError."""
+        raise TransportError("this host is the machine that vinfra runs on", "use the terminal that you have")
 
     def reset(self) -> None:
         """There is no login to drop."""
@@ -49,6 +66,16 @@ class LocalProcess:
             self._selector.register(stream, selectors.EVENT_READ, index)
         os.set_blocking(self._stdin.fileno(), False)
         self._early: list[tuple[bytes, bytes]] = []
+
+    def feed(self, data: bytes) -> None:
+        """Write, for as long as it takes to read; another thread hears meanwhile. One that ended is no error."""
+        rest = memoryview(data)
+        ready = select.poll()
+        with suppress(OSError, ValueError):
+            ready.register(self._stdin, select.POLLOUT)
+            while rest:
+                ready.poll()
+                rest = rest[self._stdin.write(rest) or 0 :]
 
     def send(self, data: bytes, deadline: float) -> None:
         rest = memoryview(data)
@@ -82,6 +109,13 @@ class LocalProcess:
             return code if code >= 0 else 128 - code
         return None
 
+    def cut(self) -> None:
+        """End it from another thread than the one that hears, which then comes to its end."""
+        self.finish()
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError, PermissionError):  # sudo's child ends with its input
+                os.killpg(self._process.pid, signal.SIGKILL)
+
     def stop(self) -> None:
         if self._process.poll() is None:
             with suppress(ProcessLookupError, PermissionError):
@@ -108,6 +142,34 @@ class LocalProcess:
             if not data:
                 self._selector.unregister(key.fileobj)
         return writable, (news[0], news[1])
+
+
+class SocketStream:
+    """Bytes both ways through a Unix socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._ready = select.poll()
+        self._ready.register(sock, select.POLLIN)
+
+    def feed(self, data: bytes) -> None:
+        with suppress(OSError):
+            self._sock.sendall(data)
+
+    def hear(self, deadline: float) -> tuple[bytes, bytes] | None:
+        if not self._ready.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise TimeIsUp
+        with suppress(OSError):
+            if data := self._sock.recv(_READ):
+                return data, b""
+        return None
+
+    def cut(self) -> None:
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def stop(self) -> None:
+        self._sock.close()
 
 
 def local_user() -> str:

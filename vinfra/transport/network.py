@@ -1,9 +1,10 @@
 """All SSH logins of a run: one per host, and one per jump host however many hosts are behind it."""
 
 import threading
+from collections.abc import Callable
 
 from vinfra.errors import TransportError
-from vinfra.model.inventory import Host, Inventory
+from vinfra.model.inventory import Host
 from vinfra.transport.hostkeys import HostKeys
 from vinfra.transport.keys import KeyRing
 from vinfra.transport.logins import hop, resolve
@@ -12,11 +13,11 @@ from vinfra.transport.ssh import Connector, quiet
 
 
 class Network:
-    """Gives each host its connector; nothing is connected before it is used."""
+    """Gives each host its connector; nothing is connected before it is used. `find` gives a jump host by its name."""
 
-    def __init__(self, inventory: Inventory) -> None:
+    def __init__(self, find: Callable[[str], Host | None]) -> None:
         quiet()
-        self._inventory = inventory
+        self._find = find
         self._ring = KeyRing()
         self._host_keys = HostKeys()
         self._connectors: dict[tuple[object, ...], Connector] = {}
@@ -29,7 +30,7 @@ class Network:
         login = resolve(host)
         if through is None:
             for spec in login.via:
-                through = self.connector(hop(spec, host, self._inventory.hosts.get), through, (*behind, host.name))
+                through = self.connector(hop(spec, host, self._find), through, (*behind, host.name))
         with self._lock:
             key = (login, id(through))
             if key not in self._connectors:

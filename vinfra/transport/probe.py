@@ -53,9 +53,9 @@ case $m in *": No such file or directory"|*": Not a directory") exit 2;; esac
 exit 1
 }
 content() {
-present "$2"
-[ -f "$2" ] || { echo "$2: not a regular file" >&2; exit 1; }
-case $2 in /proc/*) head -c "$1" -- "$2";; *) $T head -c "$1" -- "$2";; esac
+present "$3"
+[ -f "$3" ] || { echo "$3: not a regular file" >&2; exit 1; }
+case $3 in /proc/*) $1 -c "$2" -- "$3";; *) $T $1 -c "$2" -- "$3";; esac
 }
 marks() {
 m=$(ls -dL -- "$1" 2>&1 >/dev/null) || case $m in
@@ -172,7 +172,7 @@ def _exec(question: Question) -> str:
 
 def _read_file(question: Question) -> str:
     assert isinstance(question, ReadFile)
-    return f"content {int(question.limit)} {shell.words([question.path])}"
+    return f"content {'tail' if question.last else 'head'} {int(question.limit)} {shell.words([question.path])}"
 
 
 def _read_marks(_: Question) -> str:

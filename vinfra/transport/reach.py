@@ -3,21 +3,25 @@
 import importlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from vinfra.errors import SudoRefused, TransportError
+from vinfra.errors import SudoRefused, TransportError, Unreachable
 from vinfra.model.inventory import Host, Inventory
 from vinfra.model.question import Question, Raw
-from vinfra.model.step import Step, StepResult
+from vinfra.model.step import AwaitGuest, Step, StepResult, Virt
 from vinfra.model.transport import Reader, Writer
 from vinfra.transport.local import LocalWay, local_user
 from vinfra.transport.secrets import password_of
-from vinfra.transport.session import DEFAULT_LIMITS, Limits, Root, Session, Way
+from vinfra.transport.session import DEFAULT_LIMITS, Limits, Root, Session, Terminal, Way
 
 if TYPE_CHECKING:
+    from vinfra.transport.libvirt import Libvirt
     from vinfra.transport.network import Network
 
+_LEAVES = 50
 _Result = TypeVar("_Result")
 
 
@@ -34,24 +38,57 @@ class Connections:
     """The hosts of one run. Use it as a context manager; safe to use from many threads."""
 
     def __init__(self, inventory: Inventory, limits: Limits = DEFAULT_LIMITS) -> None:
-        self._inventory = inventory
+        self._machines = dict(inventory.hosts)
         self._limits = limits
         self._hosts: dict[str, _Remembering] = {}
+        self._libvirts: dict[str, Libvirt] = {}
         self._network: Network | None = None
         self._lock = threading.Lock()
 
     def reader(self, host: str) -> Reader:
-        """How to ask a host. Nothing is connected yet."""
+        """How to ask a host. Nothing is connected yet. Raises Unreachable for a guest that has not joined."""
         return Asking(self._host(host).ask)
 
     def writer(self, host: str) -> Writer:
-        """How to ask and change a host. Nothing is connected yet."""
+        """How to ask and change a host, as with `reader`."""
         return self._host(host)
+
+    def join(self, host: Host) -> None:
+        """Make a host known, or known by another address or key: a guest that answers now.
+
+        A jump over the machine that vinfra runs on is none.
+        """
+        with self._lock:
+            here = {name for name in host.jump if name in self._machines and self._machines[name].connection == "local"}
+            host = replace(host, jump=tuple(name for name in host.jump if name not in here))
+            if self._machines.get(host.name) == host:
+                return
+            self._machines[host.name] = host
+        self.forget(host.name)
+
+    def console(self, host: str, domain: str, *, force: bool = False) -> Terminal:
+        """The serial console of a domain on a host; `force` takes it from whoever has it. Raises TransportError."""
+
+        def connect(session: Session) -> Terminal:
+            virt = self._libvirt(session)
+            console: Terminal = _imported("vinfra.transport.console", host).connect(virt, host, domain, force=force)
+            return console
+
+        return self._host(host).use(connect)
+
+    def terminal(self, host: str, command: str, kind: str = "xterm", size: tuple[int, int] = (80, 24)) -> Terminal:
+        """A command line on a terminal of a host, "" for a login shell; `kind` as in TERM, "" for no terminal at all.
+
+        Raises TransportError.
+        """
+        return self._host(host).use(lambda session: session.terminal(command, kind, size))
 
     def forget(self, host: str) -> None:
         """Drop a host's login and its remembered failure: it was rebooted, or its groups have changed."""
         with self._lock:
-            known = self._hosts.pop(host, None)
+            known, virt = self._hosts.pop(host, None), self._libvirts.pop(host, None)
+        if virt:
+            virt.close()
         if known:
             known.reset()
 
@@ -59,7 +96,12 @@ class Connections:
         """End every login."""
         with self._lock:
             self._hosts.clear()
-            network, self._network = self._network, None
+            virts, network = list(self._libvirts.values()), self._network
+            self._libvirts.clear()
+            self._network = None
+        if virts:
+            with ThreadPoolExecutor(_LEAVES) as pool:  # each takes a round trip
+                list(pool.map(lambda virt: virt.close(), virts))
         if network:
             network.close()
 
@@ -73,23 +115,43 @@ class Connections:
 
     def _host(self, name: str) -> "_Remembering":
         with self._lock:
+            machine = self._machines[name]
+            if machine.connection == "guest":
+                raise Unreachable(f"{name}: this guest is not up yet", "it joins the hosts once it answers by SSH")
             if name not in self._hosts:
-                self._hosts[name] = _Remembering(lambda: self._session(self._inventory.hosts[name]))
+                self._hosts[name] = _Remembering(lambda: self._session(machine))
             return self._hosts[name]
 
     def _session(self, host: Host) -> tuple[Session, Way]:
         if host.connection == "local":
             local = LocalWay()
-            return Session(host.name, local, _root(host, local_user()), self._limits), local
+            return Session(host.name, local, _root(host, local_user()), self._limits, self._elsewhere), local
         way = self._reach().connector(host)
-        return Session(host.name, way, _root(host, way.user), self._limits), way
+        return Session(host.name, way, _root(host, way.user), self._limits, self._elsewhere), way
+
+    def _elsewhere(self, session: Session, call: Virt | AwaitGuest, limit: float) -> StepResult:
+        match call:
+            case Virt():
+                return self._libvirt(session).run(call, limit)
+            case AwaitGuest():
+                virt = self._libvirt(session)
+                guests = _imported("vinfra.transport.guests", session.host)
+                result: StepResult = guests.wait(call, session.host, virt, self)
+                return result
+
+    def _libvirt(self, session: Session) -> "Libvirt":
+        with self._lock:
+            if session.host not in self._libvirts:
+                module = _imported("vinfra.transport.libvirt", session.host)
+                self._libvirts[session.host] = module.Libvirt(session)
+            return self._libvirts[session.host]
 
     def _reach(self) -> "Network":
         with self._lock:
             if self._network is None:
                 # The SSH libraries take a third of a second to import: only runs that need them pay for it.
                 module: Any = importlib.import_module("vinfra.transport.network")
-                self._network = module.Network(self._inventory)
+                self._network = module.Network(self._machines.get)
             return self._network
 
 
@@ -103,16 +165,16 @@ class _Remembering:
         self._failure: TransportError | None = None
 
     def ask(self, questions: Sequence[Question]) -> Mapping[Question, Raw]:
-        return self._remember(lambda session: session.ask(questions))
+        return self.use(lambda session: session.ask(questions))
 
     def run(self, step: Step) -> StepResult:
-        return self._remember(lambda session: session.run(step))
+        return self.use(lambda session: session.run(step))
 
     def reset(self) -> None:
         if self._made:
             self._made[1].reset()
 
-    def _remember(self, use: Callable[[Session], _Result]) -> _Result:
+    def use(self, work: Callable[[Session], _Result]) -> _Result:
         with self._lock:
             if self._failure:
                 raise type(self._failure)(self._failure.message, self._failure.hint)
@@ -124,7 +186,7 @@ class _Remembering:
                 self._failure = error
                 raise
         try:
-            return use(session)
+            return work(session)
         except SudoRefused as error:
             self._failure = error
             raise
@@ -134,3 +196,15 @@ def _root(host: Host, user: str) -> Root:
     sudo = host.sudo if host.sudo is not None else user != "root"
     password = password_of(host.sudo_password, f"{host.name}: sudo_password", SudoRefused) if sudo else ""
     return Root(user, sudo, password)
+
+
+def _imported(module: str, host: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if error.name != "libvirt":
+            raise
+        raise TransportError(
+            f"{host}: changing libvirt needs the library libvirt-python, which is not installed here",
+            "apt-get install gcc libc6-dev libvirt-dev pkg-config python3-dev, then pip install 'vinfra[libvirt]'",
+        ) from error

@@ -9,9 +9,10 @@ import random
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import paramiko
 from pyinfra.connectors.ssh import SSHConnector
@@ -20,12 +21,13 @@ from pyinfra.connectors.sshuserclient.client import SSHClient
 
 from vinfra.errors import TransportError, Unreachable
 from vinfra.transport import proxy
-from vinfra.transport.channel import ChannelProcess, Closed, tunnel
+from vinfra.transport.channel import ChannelProcess, ChannelStream, ChannelTerminal, Closed, socket_stream, tunnel
 from vinfra.transport.foreign import FOREIGN, translated
 from vinfra.transport.hostkeys import HostKey, HostKeys
 from vinfra.transport.keys import KeyRing, log_in
 from vinfra.transport.logins import Login
 
+_Opened = TypeVar("_Opened")
 _RETRIES = 4
 # Encryption that needs no checksum computed in Python comes first.
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
@@ -90,12 +92,16 @@ class Connector(SSHConnector):
 
     def open(self, command: str) -> ChannelProcess:
         """Start a command line, logging in first if need be (again, if the login was lost meanwhile)."""
-        transport = self._connected()
-        try:
-            return ChannelProcess(transport, command, self._login.timeout, str(self._login))
-        except Closed:
-            self.disconnect()
-            return ChannelProcess(self._connected(), command, self._login.timeout, str(self._login))
+        return self._inside(lambda transport: ChannelProcess(transport, command, self._login.timeout, str(self._login)))
+
+    def stream(self, path: str) -> ChannelStream | None:
+        """A stream to a Unix socket there, None when the SSH server does not open it. Raises TransportError."""
+        return self._inside(lambda transport: socket_stream(transport, path, self._login.timeout, str(self._login)))
+
+    def terminal(self, command: str, kind: str, size: tuple[int, int]) -> ChannelTerminal:
+        """A command line on a terminal there, "" for a login shell. Raises TransportError."""
+        limit, where = self._login.timeout, str(self._login)
+        return self._inside(lambda transport: ChannelTerminal(transport, command, kind, size, limit, where))
 
     def tunnel(self, login: Login) -> paramiko.Channel:
         """A stream from this host to the next one's SSH port. Raises TransportError."""
@@ -108,6 +114,14 @@ class Connector(SSHConnector):
     def run_shell_command(self, *_: Any, **__: Any) -> Any:
         """pyinfra's way to run a command may ask for passwords: everything goes through `open`."""
         raise NotImplementedError("use open()")
+
+    def _inside(self, open_channel: Callable[[paramiko.Transport], _Opened]) -> _Opened:
+        transport = self._connected()
+        try:
+            return open_channel(transport)
+        except Closed:
+            self.disconnect()
+            return open_channel(self._connected())
 
     def _connected(self) -> paramiko.Transport:
         with self._lock:

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import replace
 
-from vinfra.model.step import SCRATCH, Append, Call, Exec, Shell, Step, StepResult, Write
+from vinfra.model.step import SCRATCH, Append, Call, Exec, Shell, Step, StepResult, Virt, Write
 from vinfra.transport import shell
 
 KEPT = 65536
@@ -107,6 +107,11 @@ def heard(stream: bytes, nonce: str, step: Step) -> str:
     """What the calls printed, without what the login shell printed before them and without the step's secrets."""
     _, begin, after = stream.partition(f"\n{nonce} begin\n".encode())
     text = (after if begin else stream).partition(f"\n{nonce} end".encode())[0][-KEPT:].decode("utf-8", "replace")
+    return hide(text, step)
+
+
+def hide(text: str, step: Step) -> str:
+    """A text without the step's secrets."""
     for secret in _secrets(step):
         text = text.replace(secret, "•••")
     return text
@@ -131,6 +136,8 @@ def _secrets(step: Step) -> list[str]:
                 texts.append(call.line)
             case Shell():
                 texts += call.text.split()
+            case Virt():
+                texts += [*re.split(r"[<>\"'\n]", call.xml), *call.content.decode("utf-8", "replace").splitlines()]
     return sorted({text.strip() for text in texts if len(text.strip()) > 3}, key=len, reverse=True)
 
 

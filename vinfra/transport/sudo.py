@@ -47,9 +47,20 @@ def without_password(shell_command: str) -> str:
 
 def with_password(shell_command: str, gate: Gate) -> str:
     """The command line that runs a script as root once the gate is passed."""
+    return f"env LC_ALL=C sudo -S -H -p {gate.prompt.decode()} -- {_behind(gate, shell_command)}"
+
+
+def gated(command: str, gate: Gate, *, root: bool) -> str:
+    """The command line that runs a command behind the gate, as root if told: what a login shell prints stays before."""
+    if root and gate.password:
+        return with_password(command, gate)
+    return (without_password if root else plain)(_behind(gate, command))
+
+
+def _behind(gate: Gate, command: str) -> str:
     ready, start = gate.ready.decode().strip(), gate.start.decode().strip()
-    inner = f"echo {ready}; while IFS= read -r line; do case $line in {start}) exec {shell_command};; esac; done"
-    return f"env LC_ALL=C sudo -S -H -p {gate.prompt.decode()} -- sh -c {shlex.quote(inner)}"
+    inner = f"echo {ready}; while IFS= read -r line; do case $line in {start}) exec {command};; esac; done"
+    return f"sh -c {shlex.quote(inner)}"
 
 
 # Parts of sudo's own messages (LC_ALL=C, sudo 1.8 to 1.9), what they mean, and what to do.
