@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 
@@ -272,40 +274,76 @@ class TestArchive:
     """The mirror's cache."""
 
     @pytest.fixture
-    def fetched(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        log: list[str] = []
+    def fetched(self, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+        """What was fetched together; the archive has no file called absent, and after the third time it is away."""
+        log: list[list[str]] = []
 
-        def fetch(self: mirror.Archive, address: str, kept: Path) -> HTTPStatus:
-            log.append(address)
-            if len(log) > 1:
+        def fetch(self: mirror.Archive, wishes: Sequence[mirror.Wish]) -> HTTPStatus:
+            log.append([wish.address for wish in wishes])
+            if len(log) > 3:
                 return HTTPStatus.BAD_GATEWAY
-            kept.parent.mkdir(exist_ok=True)
-            kept.write_text("content")
+            if any(address.endswith("absent") for address in log[-1]):
+                return HTTPStatus.NOT_FOUND
+            for wish in wishes:
+                wish.kept.parent.mkdir(exist_ok=True)
+                wish.kept.write_text(f"content of {wish.address}")
             return HTTPStatus.OK
 
         monkeypatch.setattr(mirror.Archive, "_fetch", fetch)
         return log
 
     @pytest.mark.parametrize("path", ["/0/pool/../../etc/passwd", "/2/pool/a.deb", "/0/other", "/etc/passwd", "/"])
-    def test_serves_only_archives(self, tmp_path: Path, path: str, fetched: list[str]) -> None:
+    def test_serves_only_archives(self, tmp_path: Path, path: str, fetched: list[list[str]]) -> None:
         archive = mirror.Archive(("http://a.invalid", "http://b.invalid"), tmp_path)
         assert archive.get(path) == (HTTPStatus.NOT_FOUND, None)
         assert fetched == []
 
-    def test_asks_once_for_what_never_changes(self, tmp_path: Path, fetched: list[str]) -> None:
+    def test_asks_once_for_what_never_changes(self, tmp_path: Path, fetched: list[list[str]]) -> None:
         archive = mirror.Archive(("http://a.invalid", "http://b.invalid"), tmp_path / "kept")
         for _ in range(2):
             status, path = archive.get("/1/pool/main/a_1.0.deb")
-            assert (status, path and path.read_text()) == (HTTPStatus.OK, "content")
-        assert fetched == ["http://b.invalid/pool/main/a_1.0.deb"]
+            assert (status, path and path.read_text()) == (
+                HTTPStatus.OK,
+                "content of http://b.invalid/pool/main/a_1.0.deb",
+            )
+        assert fetched == [["http://b.invalid/pool/main/a_1.0.deb"]]
 
-    def test_serves_the_old_index_when_the_archive_is_away(self, tmp_path: Path, fetched: list[str]) -> None:
+    def test_serves_the_old_index_when_the_archive_is_away(self, tmp_path: Path, fetched: list[list[str]]) -> None:
         archive = mirror.Archive(("http://a.invalid",), tmp_path / "kept")
         _, path = archive.get("/0/dists/x/InRelease")
         assert path is not None
+        fetched += [[], []]
         os.utime(path, (0, 0))
         assert archive.get("/0/dists/x/InRelease") == (HTTPStatus.OK, path)
-        assert len(fetched) == 2
+        assert len(fetched) == 4
+
+    def test_what_the_client_asks_for_in_one_go_is_fetched_in_one_go(
+        self, tmp_path: Path, fetched: list[list[str]]
+    ) -> None:
+        names = ["/0/pool/a", "/0/pool/b", "/0/etc/passwd", "/0/pool/c"]
+        with mirror.Server(("127.0.0.1", 0), mirror.Handler) as server:
+            server.archive = mirror.Archive(("http://a.invalid",), tmp_path / "kept")
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            with socket.create_connection(server.server_address[:2], 5) as client:
+                ask = "".join(f"GET {name} HTTP/1.1\r\nHost: mirror\r\n\r\n" for name in names)
+                client.sendall(ask.encode())
+                said = b""
+                while b"pool/c" not in said:
+                    said += client.recv(4096)
+            server.shutdown()
+        assert re.findall(rb"HTTP/1.1 (\d+)|content of (\S+?)(?=HTTP|$)", said) == [
+            *[(b"200", b""), (b"", b"http://a.invalid/pool/a"), (b"200", b""), (b"", b"http://a.invalid/pool/b")],
+            *[(b"404", b""), (b"200", b""), (b"", b"http://a.invalid/pool/c")],
+        ]
+        assert fetched == [[f"http://a.invalid/pool/{name}" for name in "abc"]]
+
+    def test_one_file_that_is_not_there_keeps_no_other_from_its_host(
+        self, tmp_path: Path, fetched: list[list[str]]
+    ) -> None:
+        archive = mirror.Archive(("http://a.invalid",), tmp_path / "kept")
+        assert archive.get("/0/pool/a", ["/0/pool/absent"])[0] is HTTPStatus.OK
+        assert [len(wishes) for wishes in fetched] == [2, 1]
+        assert archive.get("/0/pool/absent")[0] is HTTPStatus.NOT_FOUND
 
 
 def test_other_releases_come_from_the_same_archives(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`vinfra lab up|down|status`: throw-away hosts on this machine to try blueprints on."""
+"""`vinfra lab up|down|status|image`: throw-away hosts on this machine to try blueprints on, and a guest for them."""
 
 import json
 from pathlib import Path
@@ -56,6 +56,19 @@ def status(name: Name = "lab", as_json: AsJson = False) -> None:
             typer.echo(f"{name} is not up; bring it up with: vinfra lab up --name {name}")
         raise typer.Exit(ExitCode.FAILED)
     _show(running, as_json=as_json)
+
+
+@app.command()
+def image(as_json: AsJson = False) -> None:
+    """Print where the lab's guest is, a disk image for small virtual machines, and its checksum; makes it if needed."""
+    from vinfra import lab
+
+    made = lab.image(progress=lambda line: typer.echo(line, err=True))
+    if as_json:
+        _document("image", ExitCode.DONE, {"path": str(made.path), "sha256": made.sha256})
+        return
+    typer.echo(f"image   {_near(made.path)}")
+    typer.echo(f"sha256  {made.sha256}")
 
 
 def _show(running: "Lab", *, as_json: bool) -> None:

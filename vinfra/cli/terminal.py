@@ -29,7 +29,7 @@ def size() -> tuple[int, int]:
 
 
 def talk(terminal: "Terminal", escape: bytes = b"") -> int:
-    """Relay until the far side ends, `escape` is typed or, off a terminal, the input is at its end and all was said."""
+    """Relay until the far side ends, and give its exit status; or until `escape` is typed, which is 0."""
     wake, woken = os.pipe()
     copies = (
         threading.Thread(target=_copy, args=(terminal.read, sys.stdout.fileno(), lambda: os.write(woken, b"."))),
@@ -39,14 +39,13 @@ def talk(terminal: "Terminal", escape: bytes = b"") -> int:
         for copy in copies:
             copy.start()
         try:
-            _type(terminal, wake, escape)
+            return terminal.status() if _type(terminal, wake, escape) else 0
         finally:
             terminal.close()
             for copy in copies:
                 copy.join(5)
             os.close(wake)
             os.close(woken)
-    return terminal.status()
 
 
 def _copy(read: Callable[[], bytes], out: int, ended: Callable[[], object]) -> None:
@@ -60,17 +59,17 @@ def _copy(read: Callable[[], bytes], out: int, ended: Callable[[], object]) -> N
         ended()
 
 
-def _type(terminal: "Terminal", wake: int, escape: bytes) -> None:
-    """Send what is typed until the far side is at its end."""
+def _type(terminal: "Terminal", wake: int, escape: bytes) -> bool:
+    """Send what is typed; True when the far side is at its end, False when `escape` was typed."""
     listened = [sys.stdin.fileno(), wake]
     while True:
         ready, _, _ = select.select(listened, [], [])
         if wake in ready:
-            return
+            return True
         data = os.read(sys.stdin.fileno(), 4096)
         if escape and escape in data:
             terminal.write(data[: data.index(escape)])
-            return
+            return False
         if data:
             terminal.write(data)
         else:

@@ -6,6 +6,7 @@ from typing import Any
 
 from vinfra.errors import UsageError
 from vinfra.kinds.host import directory, file, operation, package, service, sysctl, user
+from vinfra.kinds.kvm import domain, fleet, guest, hypervisor, image, network, pool, seed, volume
 from vinfra.model.kind import Kind
 
 GROUP = "vinfra.kinds"
@@ -18,6 +19,15 @@ KINDS: dict[str, Kind] = {
     "host.sysctl": sysctl,
     "host.operation": operation,
     "host.service": service,
+    "kvm.hypervisor": hypervisor,
+    "kvm.network": network,
+    "kvm.pool": pool,
+    "kvm.image": image,
+    "kvm.volume": volume,
+    "kvm.seed": seed,
+    "kvm.domain": domain,
+    "kvm.guest": guest,
+    "kvm.fleet": fleet,
 }
 
 

@@ -79,7 +79,7 @@ class Verb(StrEnum):
     VOLUME_DELETE = "volume.delete"  # pool
     DOMAIN_DEFINE = "domain.define"  # xml
     DOMAIN_START = "domain.start"
-    DOMAIN_SHUTDOWN = "domain.shutdown"  # seconds: how long its system may take; it is never just switched off
+    DOMAIN_SHUTDOWN = "domain.shutdown"  # seconds: how long its system may take; number: 1 to switch it off after that
     DOMAIN_DESTROY = "domain.destroy"  # a power cut
     DOMAIN_REBOOT = "domain.reboot"  # seconds: how long its system may take to go down
     DOMAIN_UNDEFINE = "domain.undefine"  # its firmware variables and saved state go with it

@@ -178,8 +178,11 @@ class _Run:
             run=self.tools.run,
             time=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        gone = change.delta.action is Action.DELETE
-        confirm = replace(claim, state=State.RELEASED if gone else State.OWNED)
+        confirm = replace(claim, state=State.OWNED)
+        if change.delta.action is Action.DELETE:
+            # What was ours stays ours when deleting it fails.
+            claim = replace(claim, state=known.state if known else State.CLAIMED)
+            confirm = replace(claim, state=State.RELEASED)
         return Append(path_of(owner), claim.line()), Append(path_of(owner), confirm.line())
 
     def forget(self, host: str) -> None:

@@ -48,7 +48,8 @@ def diff(
             changing.add(change.address)
             here.add(change.address.reference)
         (gone if change.delta.action is Action.DELETE else kept).append(change)
-    return (*kept, *_reversed(gone))
+    unread = [change for change in kept if change.desired is None and change.delta.verdict is Verdict.UNKNOWN]
+    return (*kept, *_reversed(gone, unread))
 
 
 def unplaced(resource: Resource, delta: Delta) -> Change:
@@ -171,10 +172,10 @@ def _change(resource: Resource, delta: Delta, answer: Answer) -> Change:
     )
 
 
-def _reversed(gone: list[Change]) -> list[Change]:
-    """Deletions run against the grain: a thing goes before what it needs."""
+def _reversed(gone: list[Change], unread: list[Change]) -> list[Change]:
+    """Deletions run against the grain: a thing goes before what it needs, which stays while the thing is unknown."""
     users: dict[Address, set[Address]] = {}
-    for change in gone:
+    for change in (*gone, *unread):
         for need in change.after:
             users.setdefault(need, set()).add(change.address)
     return [replace(change, after=frozenset(users.get(change.address, ()))) for change in reversed(gone)]

@@ -206,4 +206,10 @@ def _leftovers(host: str, search: Search, marks: Marks) -> tuple[Resource, ...]:
             pairs = (reference.split(":", 1) for reference in references)
             after = frozenset(Address(nouns[noun], host, name) for noun, name in pairs if noun in nouns)
             found.append(Resource(address, desired=None, after=after, protect=mark.protect))
-    return tuple(found)
+    return tuple(_tied(resource, found) for resource in found)
+
+
+def _tied(whole: Resource, found: Sequence[Resource]) -> Resource:
+    """What is made of parts (`web-01` of `web-01/root`) goes before them, and they stay if it cannot go."""
+    parts = {item.address for item in found if item.address.name.startswith(f"{whole.address.name}/")}
+    return replace(whole, after=whole.after | parts)

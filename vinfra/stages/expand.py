@@ -182,6 +182,9 @@ class _Expansion:
                 message = f"{part.kind.rpartition('.')[2]} {part.name}: {told}"
                 self.complaints.take(Problem(declaration.position, pathway(declaration.path), message))
                 continue
+            if complaint := sort.check(part.name, desired):
+                message = f"{part.kind.rpartition('.')[2]} {part.name}: {complaint}"
+                self.complaints.take(Problem(declaration.position, pathway(declaration.path), message))
             item = self._referring(Item(desired, (), whole.item.protect, whole.item.allow), sort, part.name)
             self._wish(replace(declaration, kind=part.kind, name=part.name), item, host, whole.demand)
 

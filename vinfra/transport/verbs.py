@@ -19,6 +19,7 @@ from vinfra.model.step import Verb, Virt
 
 _PRESS_AGAIN = 5.0  # a guest that boots does not hear the power button yet
 _POLL = 0.3
+_BALLOON = 20.0  # a guest that must swap first takes its time
 _PIECE = 262120  # what fits into one message of libvirt's protocol: virStorageVol.streamBufSize
 
 # What goes with a domain, and the libvirt since which its daemon knows that flag (an older one refuses it).
@@ -181,13 +182,16 @@ def _domain_start(connection: Connection, call: Virt) -> None:
 
 
 def _domain_shutdown(connection: Connection, call: Virt) -> None:
-    """Ask the guest's agent, else press its power button, again and again: it is never just switched off."""
+    """Ask the guest's agent, else press its power button, again and again; it is switched off only when so told."""
     with _unless(libvirt.VIR_ERR_NO_DOMAIN):  # a transient one is gone when it is down
         domain = _domain(connection, call)
         deadline = time.monotonic() + call.seconds
         pressed = 0.0
         while domain.isActive():
             now = time.monotonic()
+            if now > deadline and call.number:
+                domain.destroy()
+                return
             if now > deadline:
                 raise Failed(
                     f"{call.name} did not shut down in {call.seconds:g} s, and was not switched off\n"
@@ -226,9 +230,21 @@ def _domain_undefine(connection: Connection, call: Virt) -> None:
 
 
 def _domain_memory(connection: Connection, call: Virt) -> None:
+    """Ask the guest for memory, or give it some, until it has followed: libvirt itself does not wait for that."""
     domain = _domain(connection, call)
-    if domain.isActive():
-        domain.setMemoryFlags(call.number // 1024, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    if not domain.isActive():
+        return
+    wanted = call.number // 1024
+    domain.setMemoryFlags(wanted, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    deadline = time.monotonic() + _BALLOON
+    while domain.info()[2] != wanted:
+        if time.monotonic() > deadline:
+            has = domain.info()[2] // 1024
+            raise Failed(
+                f"{call.name} has {has}MiB after {_BALLOON:g} s, and was asked for {wanted // 1024}MiB\n"
+                "its system has no balloon driver, or cannot spare the memory; a restart changes it too"
+            )
+        time.sleep(_POLL)
 
 
 def _domain_metadata(connection: Connection, call: Virt) -> None:

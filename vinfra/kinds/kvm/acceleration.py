@@ -17,7 +17,7 @@ from vinfra.model.step import Exec, Step
 ACCELERATOR = ReadFile("/var/lib/vinfra/accelerator", limit=4096)
 DEVICE = "/dev/kvm"
 NO_SUCH_FILE = 2
-KVM_SECONDS, TCG_SECONDS = 10, 60
+KVM_SECONDS, TCG_SECONDS = 5, 60
 
 # A Multiboot kernel (https://www.gnu.org/software/grub/manual/multiboot/): QEMU loads it by itself, in 32-bit protected
 # mode and without a disk, on every x86 machine type. kvm-unit-tests start their guests so, and end them so, too.

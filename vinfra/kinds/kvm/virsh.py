@@ -62,14 +62,15 @@ def missing(answers: Answers, question: ReadLibvirt, scope: Scope) -> Unknown | 
     raw = answers.get(question)
     if raw is not None and raw.ok:
         return None
-    reason = _failure(raw)
+    reason = failure(raw)
     if HYPERVISOR in scope.siblings and scope.siblings[HYPERVISOR].desired is not None:
         return Later(f"{reason}; {HYPERVISOR} brings it")
     hint = "declare `hypervisor: {kind: kvm}` for this host" if raw and raw.returncode == NO_SUCH_PROGRAM else ""
     return Unknown(f"{reason}; {hint}" if hint else reason)
 
 
-def _failure(raw: Raw | None) -> str:
+def failure(raw: Raw | None) -> str:
+    """What a question that failed came to."""
     if raw is None:
         return "libvirt was not asked"
     if raw.returncode == NO_SUCH_PROGRAM:

@@ -1,0 +1,255 @@
+"""Virtual machines in libvirt: what they are made of, whether they run, and what of that needs a restart.
+
+The definition and what runs are kept apart: `memory` is what the next boot gets, `memory.running` what the system has.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from vinfra.kinds.compare import SAME, compare, created, deleted, own_identity, refused, updated
+from vinfra.kinds.kvm import acceleration, domain_xml, hardware, machine, ownership
+from vinfra.kinds.kvm.domain_xml import ASPECTS, shown
+from vinfra.kinds.kvm.drives import snapshots
+from vinfra.kinds.kvm.virsh import DOMAINS, HYPERVISOR, NETWORKS, POOLS, Found, found, missing
+from vinfra.model import spec as shape
+from vinfra.model.action import Action, Impact
+from vinfra.model.answer import Absent, Answer, Present
+from vinfra.model.blueprint import Resource
+from vinfra.model.change import Change, Delta, FieldChange
+from vinfra.model.kind import Answers, Part, Scope, Tenant, Trait
+from vinfra.model.question import Question
+from vinfra.model.step import Step, Verb, Virt
+
+NAME = "kvm.domain"
+SECTION = "domains"
+SHORTHAND = ""
+ORDER = 140
+SHARED = False
+TRAITS = frozenset({Trait.TOP})
+
+# Seconds that a system may take to shut down before that counts as failed.
+GRACE = 120.0
+# A state of libvirt's in the words of a blueprint; one that is not here passes by itself and says nothing.
+POWER = {"running": "running", "idle": "running", "shut off": "stopped", "paused": "paused"}
+POWER |= {"crashed": "crashed", "pmsuspended": "suspended"}
+# Without these nobody knows what a machine is made of, or which host has room for it.
+KNOWN_FIRST = frozenset({"cpu", "memory", "image", "disks", "pool", "networks", "cloud_init", "access"})
+
+Spec = machine.Spec
+
+
+def check(name: str, desired: shape.Spec | None) -> str:
+    """The name is a host's; memory is whole MiB; nothing is said twice."""
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", name):
+        return "write a host name, such as web-01"
+    if not isinstance(desired, Spec):
+        return ""
+    if waiting := sorted(KNOWN_FIRST & desired.deferred):
+        return f"{', '.join(waiting)} cannot depend on facts: it is needed before any host is asked"
+    return machine.problem(desired)
+
+
+identity = own_identity
+
+
+def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
+    """Its volumes and its seed must be there; networks, pools and the hypervisor come first if they are declared."""
+    if not isinstance(desired, Spec):
+        return frozenset(), frozenset({HYPERVISOR})
+    disks = machine.disks(desired)
+    hard = {f"volume:{disk.volume or f'{name}/{own}'}" for own, disk in disks.items()}
+    if machine.has_seed(desired):
+        hard.add(f"seed:{name}/{machine.SEED}")
+    pools = {f"pool:{disk.pool or desired.pool}" for disk in disks.values()}
+    networks = {f"network:{nic.network}" for nic in desired.networks or () if nic.network}
+    return frozenset(hard), frozenset({HYPERVISOR, *pools, *networks})
+
+
+def parts(name: str, desired: shape.Spec) -> Iterator[Part]:
+    """A volume for each disk of its own, the seed for its first boot, and the wait for its SSH."""
+    assert isinstance(desired, Spec)
+    for own, disk in machine.disks(desired).items():
+        if disk.volume is None:
+            made = {"size": disk.size, "image": disk.image, "format": disk.format, "clone": disk.clone}
+            yield _part("kvm.volume", f"{name}/{own}", pool=disk.pool or desired.pool, **made)
+    access, first = desired.access, desired.cloud_init or machine.CloudInit()
+    if machine.has_seed(desired):
+        login = {"user": access.user, "public_key": access.public_key} if access else {}
+        yield _part("kvm.seed", f"{name}/{machine.SEED}", pool=desired.pool, hostname=name, **login, **dict(first))
+    if access:
+        yield _part("kvm.guest", name, **{key: value for key, value in access if key != "public_key"})
+
+
+def _part(kind: str, name: str, **fields: Any) -> Part:
+    return Part(kind, name, {key: value for key, value in fields.items() if value is not None})
+
+
+def demand(desired: shape.Spec) -> tuple[int, int]:
+    """Virtual CPUs and bytes of memory; what neither runs nor starts by itself takes nothing."""
+    assert isinstance(desired, Spec)
+    idle = desired.power == "stopped" and not desired.autostart
+    return (0, 0) if idle else (desired.cpu, desired.memory)
+
+
+def tenants(answers: Answers) -> Iterator[Tenant]:
+    """Every domain, ours or not; those that run or start with their host with all that their definition may take."""
+    for name, domain in found(answers, DOMAINS).items():
+        size = domain_xml.size(domain.definition) if domain.active or domain.autostart else (0, 0)
+        yield Tenant(name, *size, ownership.owner(domain.definition)[0])
+
+
+def ask(_scope: Scope, _answers: Answers) -> Iterable[Question]:
+    """All domains, what they may be plugged into, and how their CPUs run."""
+    return (DOMAINS, NETWORKS, POOLS, acceleration.ACCELERATOR)
+
+
+def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
+    """The definition; among the notes what runs (`live`), what the host has (`site`), and libvirt's own `domain`."""
+    for sort in (DOMAINS, NETWORKS, POOLS):
+        if (unread := missing(answers, sort, scope)) is not None:
+            return dict.fromkeys((item.address.name for item in scope.wanted), unread)
+    there = found(answers, DOMAINS)
+    site = hardware.site(acceleration.accelerator(answers), scope, answers)
+    return {item.address.name: _one(there.get(item.address.name), site) for item in scope.wanted}
+
+
+def _one(domain: Found | None, site: hardware.Site) -> Answer:
+    if domain is None:
+        return Absent({"site": site})
+    defined = domain_xml.parse(domain.definition)
+    live = domain_xml.parse(domain.live) if domain.active else None
+    actual = machine.as_found(domain.name, defined, domain.autostart, POWER.get(domain.state))
+    return Present(actual, {"site": site, "domain": domain, "defined": defined, "live": live})
+
+
+def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
+    """Aspect by aspect, the definition and what runs. Somebody else's domain is left alone, even an equal one."""
+    desired, name = resource.desired, resource.address.name
+    notes = answer.notes if isinstance(answer, Present | Absent) else {}
+    if "domain" in notes and (whose := _stranger(notes["domain"], scope)):
+        reason = f"{scope.host} has a domain of this name that is not of this blueprint ({whose})"
+        return refused(Action.DELETE if desired is None else Action.UPDATE, reason)
+    if not isinstance(desired, Spec):
+        return deleted(Impact.REPLACE, "the machine is gone; its disks are volumes") if "domain" in notes else SAME
+    wish = hardware.wish(name, desired, scope, notes["site"], notes.get("defined"))
+    if "domain" not in notes:
+        delta = created(compare(None, desired, skip=machine.usual(desired)))
+    else:
+        fields = (*_fields(wish, notes), *_around(resource, desired, notes))
+        delta = updated(fields, _reason(fields, notes))
+    if delta.action is Action.NOOP:
+        return delta
+    problem = hardware.objection(name, desired, scope, notes["site"]) or _untouchable(wish, notes)
+    return refused(delta.action, problem, delta.fields) if problem else delta
+
+
+def _stranger(domain: Found, scope: Scope) -> str:
+    """Whose it is if it is not this blueprint's. The mark in its metadata counts more than the one on the host."""
+    blueprint, _ = ownership.owner(domain.definition)
+    if blueprint == scope.owner:
+        return ""
+    if blueprint:
+        return f"blueprint {blueprint} has it"
+    marks = scope.marks.get(domain.name, ())
+    return "" if any(mark.blueprint == scope.owner for mark in marks) else "it carries no mark; give yours another name"
+
+
+def _fields(wish: Mapping[str, Any], notes: Mapping[str, Any]) -> Iterator[FieldChange]:
+    defined, live = notes["defined"], notes["live"]
+    for name, value in wish.items():
+        aspect, now = ASPECTS[name], defined[name] if live is None else live[name]
+        runs = live is None or aspect.runs(value, now)
+        gentle = runs or (name == "memory" and value <= now.most)
+        impact = Impact.LIVE if gentle else Impact.RESTART
+        fits = aspect.fits(value, defined[name])
+        if not fits:
+            yield FieldChange(name, shown(defined[name], value), shown(value, value), impact)
+        if not runs and (fits or now != defined[name]):
+            yield FieldChange(f"{name}.running", shown(now, value), shown(value, value), impact)
+
+
+def _around(resource: Resource, desired: Any, notes: Mapping[str, Any]) -> Iterator[FieldChange]:
+    """What is no part of the hardware: its mark, whether libvirt keeps it, autostart, power."""
+    domain: Found = notes["domain"]
+    address = str(resource.address)
+    if (before := ownership.owner(domain.definition)[1]) != address:
+        yield FieldChange("owner", before or None, address)
+    if not domain.persistent:
+        yield FieldChange("persistent", False, True)
+    if desired.autostart not in (None, domain.autostart):
+        yield FieldChange("autostart", domain.autostart, desired.autostart)
+    power = POWER.get(domain.state)
+    if power is not None and desired.power not in (None, power):
+        impact = Impact.LIVE if desired.power == "running" else Impact.RESTART
+        yield FieldChange("power", power, desired.power, impact)
+
+
+def _reason(fields: Sequence[FieldChange], notes: Mapping[str, Any]) -> str:
+    if notes["live"] is None:
+        return "it does not run" if any(item.path in ASPECTS for item in fields) else ""
+    restarts = {item.path.partition(".")[0] for item in fields if item.impact is Impact.RESTART}
+    if "power" in restarts:
+        return ""
+    if restarts == {"memory"}:
+        return f"it booted with {machine.spelled(notes['live']['memory'].most)}, so it is restarted"
+    return "only at boot, so it is restarted" if restarts else ""
+
+
+def _untouchable(wish: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
+    """Why a difference must not be mended: what somebody keeps would be lost."""
+    if "domain" not in notes:
+        return ""
+    domain: Found = notes["domain"]
+    for now in filter(None, (notes["defined"], notes["live"])):
+        for overlay, base in snapshots(wish.get("disks", ()), now["disks"]):
+            # Without --shallow it would be merged into the image below, which other machines stand on.
+            merge = f"virsh blockcommit {domain.name} {overlay} --active --shallow --pivot"
+            file, own = (path.rpartition("/")[2] for path in (overlay, base))
+            return f"{file} is a snapshot of {own}; merge it first, while it runs: {merge}"
+    return "it crashed and is kept to be looked at; virsh destroy ends that" if domain.state == "crashed" else ""
+
+
+def steps(change: Change, scope: Scope) -> Sequence[Step]:
+    """Memory of what runs, then the definition, then power: at most one restart, and no power cut on the way."""
+    name, desired, notes = change.address.name, change.desired, change.notes
+    domain: Found | None = notes.get("domain")
+    if not isinstance(desired, Spec):
+        return [_removal(name, domain.active)] if domain is not None else []
+    wish = hardware.wish(name, desired, scope, notes["site"], notes.get("defined"))
+    owner = (scope.owner, str(change.address))
+    autostart = Virt(Verb.DOMAIN_AUTOSTART, name, number=int(bool(desired.autostart)))
+    start = Step(f"start {name}", (Virt(Verb.DOMAIN_START, name),))
+    if domain is None:
+        define = Virt(Verb.DOMAIN_DEFINE, name, xml=domain_xml.build(name, wish, owner))
+        return [Step(f"define {name}", (define, autostart)), *([start] if desired.power == "running" else [])]
+    paths = {item.path: item for item in change.delta.fields}
+    result = []
+    live, changed = notes["live"], [aspect for aspect in wish if aspect in paths]
+    restart = live is not None and any(item.impact is Impact.RESTART for item in paths.values())
+    if live is not None and not restart and live["memory"].current != desired.memory:
+        call = Virt(Verb.DOMAIN_MEMORY, name, number=desired.memory)
+        result.append(Step(f"set the memory of {name} to {machine.spelled(desired.memory)} as it runs", (call,)))
+    if changed or {"owner", "persistent"} & paths.keys():
+        call = Virt(Verb.DOMAIN_DEFINE, name, xml=domain_xml.patch(domain.definition, wish, changed, owner))
+        result.append(Step(f"define {name} anew: {', '.join(changed) or 'its owner'}", (call,)))
+    if "autostart" in paths:
+        result.append(Step(f"{'start' if desired.autostart else 'do not start'} {name} with its host", (autostart,)))
+    if restart:
+        resumed = start.calls if domain.state == "paused" else ()  # what is paused hears no power button
+        down = (*resumed, Virt(Verb.DOMAIN_SHUTDOWN, name, seconds=GRACE))
+        again = start.calls if desired.power != "stopped" else ()
+        result.append(Step(f"shut {name} down{' and start it' * bool(again)}", (*down, *again), Impact.RESTART))
+    elif "power" in paths:
+        result.append(start)
+    return result
+
+
+def _removal(name: str, running: bool) -> Step:
+    """What goes need not be asked for ever: after its time its power is cut, which is said before."""
+    undefine = Virt(Verb.DOMAIN_UNDEFINE, name)
+    if not running:
+        return Step(f"undefine {name}", (undefine,), Impact.REPLACE)
+    down = Virt(Verb.DOMAIN_SHUTDOWN, name, number=1, seconds=GRACE)
+    said = f"shut {name} down, or cut its power after {GRACE:g} s, and undefine it"
+    return Step(said, (down, undefine), Impact.REPLACE)
