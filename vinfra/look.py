@@ -249,7 +249,9 @@ class Look:
         if isinstance(answer, Present) and "login" in answer.notes:
             self.connections.join(answer.notes["login"])
             return None
-        told = self.placement.unknown.get(name) or self.placement.refused.get(name)
+        if name in self.placement.refused:  # its machine's row says why
+            return HostState(name, self.wish.blueprint.name)
+        told = self.placement.unknown.get(name)
         told = told or (self.states[host].error if host else "it is on no host")
         if told or isinstance(answer, Unknown) or answer is None:
             reason = told or (answer.reason if isinstance(answer, Unknown) else "its fleet says no `access:`")

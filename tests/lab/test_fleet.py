@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,6 +160,7 @@ def test_a_machine_moved_by_hand_is_a_move(cloud: Cloud) -> None:
     run_ssh(cloud.lab, cloud.hosts[new], "cat >/tmp/app-02.xml", stdin=definition)
     cloud.ssh(new, "virsh -q pool-refresh default; virsh -q define /tmp/app-02.xml; virsh -q autostart app-02")
     cloud.ssh(new, "virsh -q start app-02")
+    until_it_answers(cloud, "app-02")
     rows = [row for row in changes(cloud.on_blueprint("plan", "--json", expect=2)) if row["name"].startswith("app-02")]
     machine_row = next(row for row in rows if row["kind"] == "kvm.domain")
     assert (machine_row["action"], machine_row["host"]) == ("move", cloud.hosts[new].name)
@@ -167,6 +169,15 @@ def test_a_machine_moved_by_hand_is_a_move(cloud: Cloud) -> None:
     cloud.on_blueprint("apply", "--yes")
     cloud.settled()
     assert cloud.vinfra("ssh", "app-02", "hostname").stdout == "app-02\n"
+
+
+def until_it_answers(cloud: Cloud, name: str) -> None:
+    for _ in range(30):
+        command = [sys.executable, "-m", "vinfra", "ssh", "-i", str(cloud.lab.inventory), name, "true"]
+        if subprocess.run(command, capture_output=True, cwd=ROOT, check=False).returncode == 0:
+            return
+        time.sleep(1)
+    raise AssertionError(f"{name} does not answer")
 
 
 def move(cloud: Cloud, old: int, new: int, file: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_daemon_stopped_by_hand_is_started(
 def test_another_kernel_or_wish_is_tried_with_a_guest_again(
     site: Path, kvm_lab: Lab, kvm_host: LabHost, vinfra: Run, ssh: Ssh
 ) -> None:
-    """Where KVM only seems to work, as in many labs, the guest does not come to its end within 10 s."""
+    """Where KVM only seems to work, as in many labs, the guest does not come to its end in time."""
     ssh(kvm_host, f"sed -i s/^kernel=.*/kernel=6.1.0-1/ {NOTE}", of=kvm_lab)
     (row,) = changes(vinfra("plan", site, "--json", expect=2, machines=kvm_lab.inventory))
     assert (row["action"], row["verdict"], row["impact"]) == ("check", "ok", "none")

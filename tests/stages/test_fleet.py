@@ -8,7 +8,10 @@ from tests.stages.files import Read, read
 from vinfra.model.blueprint import Demand
 
 SUM = "0" * 64
-IMAGES = f"images: {{tiny: {{source: https://example.org/t, sha256: '{SUM}'}}, other: {{source: https://x/o, sha256: '{SUM}'}}}}\n"
+IMAGES = f"""images:
+  tiny: {{source: https://example.org/t, sha256: '{SUM}'}}
+  other: {{source: https://example.org/o, sha256: '{SUM}'}}
+"""
 INVENTORY = (
     "hosts: {hv1: {vars: {rack: a}}, hv2: {vars: {rack: b}}, web: }\ngroups: {hypervisors: {hosts: [hv1, hv2]}}\n"
 )

@@ -30,9 +30,10 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Cannot be known before something in this very plan has run."""
+    """Cannot be known before something in this very plan has run. `bare`: nothing at all can be there yet."""
 
     reason: str
+    bare: bool = False
 
 
 Answer = Present | Absent | Unknown | Later

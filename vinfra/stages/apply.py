@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from vinfra.errors import StepFailed, TransportError
-from vinfra.model.action import Action, Verdict
+from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.address import Address
 from vinfra.model.change import Change
 from vinfra.model.discovery import Marks
@@ -127,8 +127,8 @@ class _Run:
             raise _Beyond(now.reason or "still not known")
         # A bound without a value (what an operation would do) is open: the operation itself is what was agreed to.
         agreed = {item.path: item.after for item in bound.fields}
-        # What is made anew also gets what its kind gives to each new one (a file's mode): there it changes nothing.
-        anew = now.action is bound.action is Action.CREATE
+        # What is made anew, at no cost to anybody, also gets what its kind gives to each new one (a file's mode).
+        anew = now.action is bound.action is Action.CREATE and now.impact is Impact.NONE
         more = {
             item.path
             for item in now.fields

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vinfra.model.address import Address
-from vinfra.model.answer import Answer, Present, Unknown
+from vinfra.model.answer import Answer, Later, Present, Unknown
 from vinfra.model.blueprint import Demand, Resource
 from vinfra.model.kind import Tenant
 from vinfra.model.mark import Mark
@@ -147,6 +147,8 @@ class _Placing:
                     self.rooms[there[0]].memory += tenant.memory
             if (machine.kind, machine.name) not in self.sites[there[0]].marks and marked:
                 self.moved[member] = (marked[0], there[0])
+        elif asleep := [host for host in marked if isinstance(self.sites[host].found.get(machine), Later)]:
+            self._settle(demand, asleep[0])  # it was there when its libvirt last ran
         elif blind := self._blind(demand, machine):
             self.unknown[member] = blind
         elif marked and marked[0] in demand.hosts:
@@ -162,7 +164,7 @@ class _Placing:
             answer = site.found.get(machine) if site else None
             if site is None or site.error:
                 return f"{host} cannot be read, and may hold it"
-            if isinstance(answer, Unknown):
+            if isinstance(answer, Unknown) or (isinstance(answer, Later) and not answer.bare):
                 return f"{host} may hold it: {answer.reason}"
         return ""
 

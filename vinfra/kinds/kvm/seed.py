@@ -19,7 +19,7 @@ from vinfra.model.action import Action, Verdict
 from vinfra.model.answer import Absent, Answer, Present
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
-from vinfra.model.kind import Answers, Scope, Trait
+from vinfra.model.kind import Answers, Scope
 from vinfra.model.mark import Mark, State
 from vinfra.model.question import Question
 from vinfra.model.secret import Secret
@@ -32,7 +32,6 @@ SECTION = "seeds"
 SHORTHAND = ""
 ORDER = 130
 SHARED = False
-TRAITS = frozenset({Trait.TOP})
 
 # A file keeps its size while its content changes a little: the machine that runs with it would not see another size.
 ROOM = 256 * 1024
