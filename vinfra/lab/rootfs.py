@@ -5,14 +5,13 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from vinfra.errors import VinfraError
-from vinfra.lab import folders, sources
+from vinfra.lab import folders, mmdebstrap, sources
 
 PACKAGES = (
     *("systemd-sysv", "dbus", "udev", "kmod", "procps", "openssh-server", "sudo", "python3-minimal"),
@@ -24,8 +23,6 @@ MAX_AGE = 7 * 86400
 MIRROR = "http://mirror"
 
 _CUSTOMISE = Path(__file__).with_name("customise.sh")
-_TOLD = tuple(f"I: {verb}" for verb in ("running apt-get", "downloading", "extracting", "installing"))
-_PREFIX = "vinfra-rootfs-"
 _EXCLUDED = ("doc", "man", "locale", "info")
 
 
@@ -72,10 +69,11 @@ def _read(folder: Path) -> Rootfs | None:
 
 def _build(folder: Path, suite: str, found: tuple[sources.Source, ...], progress: Callable[[str], None]) -> Rootfs:
     archives = tuple(sorted({source.uri for source in found}))
-    _sweep()
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=_workplace()) as work:
-        tree = Path(work, "tree")
-        _mmdebstrap(suite, tree, found, progress)
+    options = ["--variant=minbase", "--skip=cleanup/apt/lists,cleanup/reproducible", "--dpkgopt=force-unsafe-io"]
+    options += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _EXCLUDED]
+    with mmdebstrap.workplace() as work:
+        tree = work / "tree"
+        mmdebstrap.run(suite, tree, found, PACKAGES, progress, *options, f'--customize-hook=sh {_CUSTOMISE} "$1"')
         _point_to_mirror(tree, found, archives)
         draft = folder.with_name(f".{folder.name}.{os.getpid()}")
         shutil.rmtree(draft, ignore_errors=True)
@@ -106,44 +104,6 @@ def _mount_tables() -> list[str]:
         except OSError:
             continue
     return tables
-
-
-def _workplace() -> str | None:
-    """Memory if there is room: dpkg waits for the disk thousands of times."""
-    shared = Path("/dev/shm")  # noqa: S108 -- a private folder is made in it
-    try:
-        roomy = shutil.disk_usage(shared).free > 2 << 30
-    except OSError:
-        return None
-    return str(shared) if roomy else None
-
-
-def _sweep() -> None:
-    """Remove what builds that were killed have left; none takes an hour."""
-    for old in Path(_workplace() or tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        if time.time() - old.stat().st_mtime > 3600:
-            shutil.rmtree(old, ignore_errors=True)
-
-
-def _mmdebstrap(suite: str, tree: Path, found: tuple[sources.Source, ...], progress: Callable[[str], None]) -> None:
-    arguments = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
-    arguments += ["--skip=cleanup/apt/lists,cleanup/reproducible"]
-    arguments += ['--aptopt=Acquire::Languages "none"', "--dpkgopt=force-unsafe-io"]
-    arguments += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _EXCLUDED]
-    arguments += [f'--customize-hook=sh {_CUSTOMISE} "$1"', suite, str(tree)]
-    arguments += [source.line() for source in found]
-    environment = os.environ | {"TMPDIR": str(tree.parent), "LC_ALL": "C"}
-    log: list[str] = []
-    with subprocess.Popen(
-        arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            log.append(line.rstrip())
-            if line.startswith(_TOLD):
-                progress(line.removeprefix("I: ").rstrip(" .\n"))
-    if process.returncode:
-        raise VinfraError(f"mmdebstrap could not build Debian {suite}", "\n  ".join(log[-8:]))
 
 
 def _point_to_mirror(tree: Path, found: tuple[sources.Source, ...], archives: tuple[str, ...]) -> None:
