@@ -70,7 +70,7 @@ def _answer(raw: Raw) -> Answer:
     if raw.returncode == 2:
         return Absent()
     if raw.returncode == 9:
-        return Later("the fuse box comes first")
+        return Later("the fuse box comes first", "fuse:box")
     return Present(Lamp.model_construct(watt=int(raw.text))) if raw.ok else Unknown(raw.err)
 
 

@@ -43,6 +43,7 @@ from vinfra.transport.reach import Connections
 from vinfra.transport.secrets import reveal
 
 GUEST = "kvm.guest"
+LOGIN = "login"  # among the notes of a guest that can be reached: the host it is
 Rows = dict[Address, Change]
 
 
@@ -205,6 +206,7 @@ class Look:
         self.placement = place(movable, sites, owner)
         self.placed = self._placed({host: bound.get(host, ()) for host in order}, movable)
         self.states = finish(surveys, self.placed, search, reader, self.observer, forks)
+        self._join(self.states.values())
         self.placed |= {host: list(items) for host, items in guests.items()}
         coming = {host: self._guest(host, items) for host, items in guests.items()}
         up = {host: guests[host] for host, state in coming.items() if state is None}
@@ -246,8 +248,7 @@ class Look:
         address = Address(GUEST, "", name)
         host = self.placement.where.get(name, "")
         answer = self.states[host].answers.get(address) if host in self.states else None
-        if isinstance(answer, Present) and "login" in answer.notes:
-            self.connections.join(answer.notes["login"])
+        if isinstance(answer, Present) and LOGIN in answer.notes:
             return None
         if name in self.placement.refused:  # its machine's row says why
             return HostState(name, self.wish.blueprint.name)
@@ -256,7 +257,7 @@ class Look:
         if told or isinstance(answer, Unknown) or answer is None:
             reason = told or (answer.reason if isinstance(answer, Unknown) else "its fleet says no `access:`")
             return HostState(name, self.wish.blueprint.name, error=f"{name}: {reason}")
-        later = Later(f"{name} is not up yet; {address.reference} brings it")
+        later = Later(f"{name} is not up", address.reference)
         resources = tuple(replace(item, needs=item.needs | {address}) for item in items)
         return HostState(
             name,
@@ -264,6 +265,12 @@ class Look:
             resources=resources,
             answers={item.address: later for item in resources},
         )
+
+    def _join(self, states: Iterable[HostState]) -> None:
+        """Make hosts of the virtual machines that have told how to reach them."""
+        for answer in (answer for state in states for answer in state.answers.values()):
+            if isinstance(answer, Present) and LOGIN in answer.notes:
+                self.connections.join(answer.notes[LOGIN])
 
     def _host(self, name: str) -> Host:
         return self.wish.inventory.hosts[name]
@@ -314,6 +321,7 @@ class Look:
         state = finish(surveys, wanted, search, self.connections.reader, quiet, 1)[host]
         if state.error:
             raise Unreachable(state.error)
+        self._join([state])
         views = state.scopes(self.kinds)
         rows = diff(state, self.kinds, self.wish.blueprint.name, moved=self.placement.moved)
         return {row.address: with_steps(row, views, self.kinds) for row in rows}

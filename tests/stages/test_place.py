@@ -85,12 +85,12 @@ def test_while_a_host_that_may_hold_it_is_unknown_it_is_unknown() -> None:
 
 
 def test_a_host_that_is_about_to_become_a_hypervisor_holds_nothing_yet() -> None:
-    sites = [site(host, answers={"web-1": Later("libvirt is not there yet", bare=True)}) for host in HOSTS]
+    sites = [site(host, answers={"web-1": Later("libvirt is not there yet", "hypervisor:kvm", bare=True)}) for host in HOSTS]
     assert placed(fleet(1), *sites).where == {"web-1": "hv1"}
 
 
 def test_a_hypervisor_that_does_not_run_may_hold_anything_and_holds_what_it_held() -> None:
-    asleep = {name: Later("libvirt's daemon does not run") for name in ("web-1", "web-2")}
+    asleep = {name: Later("libvirt is off", "hypervisor:kvm") for name in ("web-1", "web-2")}
     found = placed(fleet(2), site("hv1"), site("hv2", marks=("web-1",), answers=asleep), site("hv3"))
     assert found.where == {"web-1": "hv2"}
     assert "hv2 may hold it" in found.unknown["web-2"]

@@ -59,11 +59,23 @@ def status(name: Name = "lab", as_json: AsJson = False) -> None:
 
 
 @app.command()
-def image(as_json: AsJson = False) -> None:
+def image(
+    name: Annotated[str, typer.Option(help="The lab whose key the file for --vars is to name.")] = "",
+    write: Annotated[
+        Path | None,
+        typer.Option("--write", metavar="FILE", help="Write them as variables: image.path, image.sha256, key."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Print where the lab's guest is, a disk image for small virtual machines, and its checksum; makes it if needed."""
     from vinfra import lab
 
     made = lab.image(progress=lambda line: typer.echo(line, err=True))
+    running = lab.status(name) if name else None
+    if write is not None:
+        told: dict[str, object] = {"image": {"path": str(made.path), "sha256": made.sha256}}
+        told |= {"key": str(running.key_file)} if running else {}
+        write.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     if as_json:
         _document("image", ExitCode.DONE, {"path": str(made.path), "sha256": made.sha256})
         return

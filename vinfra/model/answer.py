@@ -30,9 +30,13 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Cannot be known before something in this very plan has run. `bare`: nothing at all can be there yet."""
+    """Cannot be known before something in this very plan has run: what `by` names (`hypervisor:kvm`).
+
+    `reason` is why not now. `bare`: nothing at all can be there yet.
+    """
 
     reason: str
+    by: str
     bare: bool = False
 
 

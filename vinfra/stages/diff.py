@@ -103,7 +103,10 @@ def _delta(resource: Resource, answer: Answer, kind: Kind, view: Scope, changing
 
 
 def _later(resource: Resource, answer: Later, changing: Collection[Address]) -> Delta:
-    """What the plan itself brings is created at most as declared; if nothing brings it, nobody knows."""
+    """What the plan itself brings is created at most as declared; if nothing brings it, nobody knows.
+
+    Where nothing can be there yet, creating costs nobody anything.
+    """
     bringers = (resource.needs | resource.after) & frozenset(changing)
     if not bringers:
         return Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason=answer.reason)
@@ -117,8 +120,8 @@ def _later(resource: Resource, answer: Later, changing: Collection[Address]) -> 
         for secret in [bool(declared(shape, name, "secret"))]
         for open_ended in [secret or isinstance(value, Deferred)]
     )
-    impact = max((change.impact for change in fields), default=Impact.NONE)
-    return Delta(Action.CREATE, fields, impact, Verdict.LATER, answer.reason)
+    impact = Impact.NONE if answer.bare else max((change.impact for change in fields), default=Impact.NONE)
+    return Delta(Action.CREATE, fields, impact, Verdict.LATER, f"after {answer.by}")
 
 
 def _owned(delta: Delta, resource: Resource, kind: Kind, view: Scope, owner: str) -> Delta:

@@ -107,7 +107,7 @@ def pool(name: str, scope: Scope, answers: Answers) -> Pool | Later | Unknown:
     if not known.active:
         reason = f"pool {name} does not run"
         return (
-            Unknown(f"{reason}; declare it under pools") if wish is None else Later(f"{reason}; pool:{name} starts it")
+            Unknown(f"{reason}; declare it under pools") if wish is None else Later(reason, f"pool:{name}")
         )
     tree = element(known.live)
     return Pool(

@@ -64,7 +64,7 @@ def missing(answers: Answers, question: ReadLibvirt, scope: Scope) -> Unknown | 
         return None
     reason = failure(raw)
     if HYPERVISOR in scope.siblings and scope.siblings[HYPERVISOR].desired is not None:
-        return Later(f"{reason}; {HYPERVISOR} brings it", bare=raw is not None and raw.returncode == NO_SUCH_PROGRAM)
+        return Later(reason, HYPERVISOR, bare=raw is not None and raw.returncode == NO_SUCH_PROGRAM)
     hint = "declare `hypervisor: {kind: kvm}` for this host" if raw and raw.returncode == NO_SUCH_PROGRAM else ""
     return Unknown(f"{reason}; {hint}" if hint else reason)
 
