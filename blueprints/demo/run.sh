@@ -5,6 +5,7 @@ cd "$(dirname "$0")/../.."
 PATH="$PWD/.venv/bin:$PATH"
 export VINFRA_CACHE="${VINFRA_CACHE:-$PWD/.cache}"
 site=blueprints/demo/site.yaml
+fleet=blueprints/demo/fleet.yaml
 lab=demo
 
 say() { printf '\n\033[1m# %s\033[0m\n' "$*"; }
@@ -47,6 +48,21 @@ expect=2 run vinfra drift $site
 say "Mend just that"
 run vinfra apply $site --yes
 
+say "The same hosts as hypervisors, with a fleet of four machines"
+run cat $fleet
+run vinfra lab image --name $lab --write "$home/vars.yaml"
+run vinfra apply $fleet -f "$home/vars.yaml" --yes
+
+say "Again the second plan is empty, and the machines are there"
+run vinfra plan $fleet -f "$home/vars.yaml"
+run vinfra status
+run vinfra ssh app-01 cat /etc/motd
+
+say "Somebody takes memory from a running machine"
+run ssh -F "$home/ssh_config" demo1 virsh -q setmem app-01 96M --live --config
+expect=2 run vinfra drift $fleet -f "$home/vars.yaml"
+run vinfra apply $fleet -f "$home/vars.yaml" --max-impact live --yes
+
 if [ "${KEEP:-}" = 1 ]; then
     done=1
     say "The hosts stay up"
@@ -60,4 +76,5 @@ TEXT
 fi
 
 say "And take it all away again: what vinfra made goes, what was there before stays"
+run vinfra destroy $fleet -f "$home/vars.yaml" --max-impact data-loss --yes
 run vinfra destroy $site --yes

@@ -211,11 +211,16 @@ def test_two_side_by_side_and_nothing_left(lab: Lab, ssh: Ssh) -> None:
 
 def test_a_killed_supervisor_takes_its_hosts_along(lab: Lab, ssh: Ssh) -> None:
     name = f"{lab.name}-k"
+    before = machine()
     killed = lab_module.up(name, 1)
     try:
         host = first(killed)
+        # As QEMU is to libvirt: a daemon in a control group of its own, with a tap device.
+        ssh(host, "systemd-run -q --slice=machine sleep 600 && ip tuntap add vnet0 mode tap", of=killed)
+        assert "sleep" in ssh(host, "ps -e -o comm", of=killed).stdout.split()
         os.kill(killed.pid, signal.SIGKILL)
-        until(lambda: not Path(f"/proc/{host.pid}").exists(), 5)
+        until(lambda: not [trace for trace in traces(killed.home) if trace.startswith("/proc/")], 5)
+        assert machine() == before
         assert lab_module.status(name) is None
         again = lab_module.up(name, 1)
         assert again.pid != killed.pid

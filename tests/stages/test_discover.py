@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.toys import KINDS, LAMP, Lamp
 from vinfra.errors import Unreachable
+from vinfra.kinds.registry import KINDS as REAL
 from vinfra.model.address import Address
 from vinfra.model.answer import Absent, Present, Unknown
 from vinfra.model.blueprint import Resource
@@ -117,3 +118,15 @@ def test_a_kind_that_breaks_on_an_answer_costs_its_host_alone() -> None:
     states = look({"a": [lamp("x")], "b": [lamp("x", "b")]}, {"a": odd, "b": fine})
     assert "ValueError" in states["a"].error
     assert not states["b"].error
+
+
+def test_what_is_made_of_parts_goes_before_them_and_a_file_is_no_part_of_its_directory() -> None:
+    names = [("kvm.domain", "web"), ("kvm.volume", "web/root"), ("host.directory", "/srv"), ("host.file", "/srv/a")]
+    lines = [Mark("mine", kind, name, State.OWNED, Birth.CREATED).line() for kind, name in names]
+    host = Host({ReadMarks(): Raw(0, "\n".join(lines).encode())})
+    search = Search(REAL, Facts(), lambda resources, _: (resources, {}), leftover=lambda *_: True)
+    surveys = survey({"a": []}, search, lambda _: host, Observers(), forks=1)
+    found = finish(surveys, {"a": []}, search, lambda _: host, Observers(), forks=1)["a"].resources
+    after = {item.address.name: {str(address) for address in item.after} for item in found}
+    assert "kvm.volume:a/web/root" in after["web"]
+    assert "host.file:a/srv/a" not in after["/srv"]

@@ -206,7 +206,8 @@ def _leftovers(host: str, search: Search, marks: Marks) -> tuple[Resource, ...]:
             pairs = (reference.split(":", 1) for reference in references)
             after = frozenset(Address(nouns[noun], host, name) for noun, name in pairs if noun in nouns)
             found.append(Resource(address, desired=None, after=after, protect=mark.protect))
-    return tuple(_tied(resource, found) for resource in found)
+    wholes = {name for name, kind in search.kinds.items() if hasattr(kind, "parts")}
+    return tuple(_tied(resource, found) if resource.address.kind in wholes else resource for resource in found)
 
 
 def _tied(whole: Resource, found: Sequence[Resource]) -> Resource:
