@@ -85,7 +85,8 @@ def test_while_a_host_that_may_hold_it_is_unknown_it_is_unknown() -> None:
 
 
 def test_a_host_that_is_about_to_become_a_hypervisor_holds_nothing_yet() -> None:
-    sites = [site(host, answers={"web-1": Later("libvirt is not there yet", "hypervisor:kvm", bare=True)}) for host in HOSTS]
+    nothing = Later("libvirt is not there yet", "hypervisor:kvm", bare=True)
+    sites = [site(host, answers={"web-1": nothing}) for host in HOSTS]
     assert placed(fleet(1), *sites).where == {"web-1": "hv1"}
 
 
