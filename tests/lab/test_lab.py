@@ -217,7 +217,7 @@ def test_a_killed_supervisor_takes_its_hosts_along(lab: Lab, ssh: Ssh) -> None:
         host = first(killed)
         # As QEMU is to libvirt: a daemon in a control group of its own, with a tap device.
         ssh(host, "systemd-run -q --slice=machine sleep 600 && ip tuntap add vnet0 mode tap", of=killed)
-        assert "sleep" in ssh(host, "ps -e -o comm", of=killed).stdout.split()
+        until(lambda: "sleep" in ssh(host, "ps -e -o comm", of=killed).stdout.split())
         os.kill(killed.pid, signal.SIGKILL)
         until(lambda: not [trace for trace in traces(killed.home) if trace.startswith("/proc/")], 5)
         assert machine() == before
