@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from vinfra import fleet
+from vinfra.aim import selected
 from vinfra.errors import InputError, RefusedError, UsageError
 from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.registry import kinds as known_kinds
-from vinfra.look import Look, selected
+from vinfra.look import Look
 from vinfra.model.discovery import HostState
 from vinfra.model.inventory import Host, Inventory
 from vinfra.model.machine import Machine, Site
@@ -100,8 +101,12 @@ def reach(inventory: Path | None, pattern: str, name: str) -> Iterator[tuple[Mac
     """One machine, and the connections to get to it."""
     hosts = _inventory(inventory)
     with Connections(hosts) as connections:
-        found = fleet.survey(connections, selected(hosts, pattern), 50, NOBODY)
-        yield fleet.find(found.values(), [name])[0], connections
+        found = fleet.find(fleet.survey(connections, selected(hosts, pattern), 50, NOBODY).values(), [name])
+        if len(found) > 1:
+            raise UsageError(
+                f"{name!r} means {len(found)} machines", f"write one of {', '.join(m.name for m in found[:5])}"
+            )
+        yield found[0], connections
 
 
 def login(machine: Machine, user: str, key_file: Path | None, *, direct: bool, inventory: Path | None) -> Host:

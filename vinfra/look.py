@@ -7,12 +7,13 @@ hypervisors know whether they are up and where.
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
+from vinfra.aim import Aim, names_of
 from vinfra.errors import RefusedError, Unreachable, UsageError
 from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.registry import kinds as known_kinds
@@ -22,7 +23,7 @@ from vinfra.model.answer import Later, Present, Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta
 from vinfra.model.discovery import HostState
-from vinfra.model.inventory import Host, Inventory
+from vinfra.model.inventory import Host
 from vinfra.model.kind import Kinds
 from vinfra.model.mark import Mark
 from vinfra.model.outcome import Observer, Observers, Outcome
@@ -37,8 +38,6 @@ from vinfra.stages.place import Site, marks_of, place, settled
 from vinfra.stages.plan import plan as make_plan
 from vinfra.stages.plan import with_steps
 from vinfra.stages.render import Sources, render
-from vinfra.text.fleet import GROUP
-from vinfra.text.pattern import select
 from vinfra.transport.reach import Connections
 from vinfra.transport.secrets import reveal
 
@@ -60,24 +59,27 @@ class Look:
     states: dict[str, HostState] = field(default_factory=dict)
     placement: Placement = field(default_factory=Placement)
     placed: dict[str, list[Resource]] = field(default_factory=dict)
+    neighbours: dict[str, list[Resource]] = field(default_factory=dict)
     _fresh: dict[str, Rows] = field(default_factory=dict)
     _locks: defaultdict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
+
+    @cached_property
+    def aim(self) -> Aim:
+        """What of the wish is aimed at."""
+        return Aim(self.request, self.wish, self.everywhere)
 
     def plan(self) -> Plan:
         """Discover, place, diff, plan."""
         began = time.monotonic()
-        bound, movable = self._wanted()
-        self._discover(bound, movable)
+        self._discover()
         changes = self._diff()
         self._check_targets()
-        limit = self._limit
-        shown = {host: state for host, state in self.states.items() if limit is None or host in limit}
-        owner = self.wish.blueprint.name
-        made = make_plan(owner, shown, changes, self.placed, self.kinds, self._leftover)
-        warnings = (*self.wish.blueprint.warnings, *made.warnings)
+        shown = {host: state for host, state in self.states.items() if self._shown(state)}
+        made = make_plan(self.wish.blueprint.name, shown, changes, self.placed, self.kinds, self._leftover)
+        warnings = (*self.wish.blueprint.warnings, *self._bystanders(), *self._idle(), *made.warnings)
         return replace(
             made,
-            changes=(*self._unplaced(movable), *made.changes),
+            changes=(*self._unplaced(), *made.changes),
             digest=self.wish.blueprint.digest,
             warnings=warnings,
             seconds=time.monotonic() - began,
@@ -106,64 +108,19 @@ class Look:
         outcomes, interrupted = run_plan(plan, tools, self.observer)
         return Outcome(run, plan, outcomes, interrupted)
 
-    # What is wished for.
-
-    @cached_property
-    def _limit(self) -> frozenset[str] | None:
-        """The hosts of --limit; None for all."""
-        return frozenset(selected(self.wish.inventory, self.request.limit)) if self.request.limit else None
-
-    def _wanted(self) -> tuple[dict[str, list[Resource]], list[Resource]]:
-        """The resources aimed at: those of each host that is to be looked at, in inventory order, and the movable."""
-        hosts = self.wish.inventory.hosts
-        machines = [name for name, host in hosts.items() if host.connection != "guest"]
-        within = [name for name in hosts if self._limit is None or name in self._limit]
-        aimed = self._with_needs({item.address for item in self.wish.resources if self._aimed(item)})
-        # What left the blueprint can be aimed at too, so with targets every host that the blueprint names is looked at.
-        named = {resource.address.host for resource in self.wish.resources}
-        pruning = bool(self.request.targets) and not self.request.exact and self.request.prune
-        looked = [name for name in machines if name in within and (self.everywhere or (pruning and name in named))]
-        bound: dict[str, list[Resource]] = {host: [] for host in looked}
-        movable: dict[Address, Resource] = {}
-        for resource in self.wish.resources:
-            if resource.address not in aimed and not resource.lazy:
-                continue
-            if resource.demand:
-                movable[resource.address] = resource
-            elif resource.address.host in within or resource.lazy:
-                bound.setdefault(resource.address.host, []).append(resource)
-        members = bound.keys() - set(machines)  # a virtual machine is found through its hypervisor
-        movable |= {item.address: item for item in self.wish.resources if item.demand and item.demand.member in members}
-        return bound, list(movable.values())
-
     def _check_targets(self) -> None:
         """Each --target must name something: one with a slip in it would pass for "no drift"."""
         known = [*self.wish.resources, *(item for state in self.states.values() for item in state.resources)]
         for item in () if self.request.exact else self.request.targets:
-            if not any(fnmatchcase(name, item) for resource in known for name in _names(resource)):
+            if not any(fnmatchcase(name, item) for resource in known for name in names_of(resource)):
                 some = ", ".join(sorted({resource.address.reference for resource in known})[:3])
                 raise UsageError(
                     f"--target {item!r} names nothing of this blueprint", f"write it like {some or 'file:/etc/motd'}"
                 )
 
-    def _with_needs(self, aimed: set[Address]) -> set[Address]:
-        """What is aimed at and, unless it is named exactly, what that needs, and what that needs."""
-        if self.request.exact or not self.request.targets:
-            return aimed
-        needs = {resource.address: resource.needs for resource in self.wish.resources}
-        open_ends = list(aimed)
-        while open_ends:
-            more = needs.get(open_ends.pop(), frozenset()) - aimed
-            aimed |= more
-            open_ends += more
-        return aimed
-
-    def _aimed(self, resource: Resource) -> bool:
-        if self.request.exact:
-            return str(resource.address) in self.request.targets
-        return not self.request.targets or any(
-            fnmatchcase(name, item) for name in _names(resource) for item in self.request.targets
-        )
+    @cached_property
+    def _lazy(self) -> frozenset[Address]:
+        return frozenset(resource.address for resource in self.wish.resources if resource.lazy)
 
     @cached_property
     def _declared(self) -> frozenset[Address]:
@@ -176,9 +133,14 @@ class Look:
         """
         elsewhere = mark.host != address.host and mark.host in self.wish.inventory.hosts
         ours = self.request.prune and mark.blueprint == self.wish.blueprint.name and not elsewhere
-        here = {resource.address for resource in self.placed.get(address.host, ())}
-        declared = address in self._declared or replace(address, host="") in self._declared or address in here
-        return ours and not declared and self._aimed(Resource(address, None))
+        if not ours or address in self._declared or replace(address, host="") in self._declared:
+            return False
+        # While a machine has no place, nobody knows whether an image of its is needed here.
+        unsettled = address in self._lazy and bool(self.placement.unknown or self.placement.refused)
+        here = any(
+            resource.address == address for resource in (*self.placed[address.host], *self._around(address.host))
+        )
+        return not unsettled and not here and self.aim.aimed(Resource(address, None))
 
     # What is there.
 
@@ -189,30 +151,53 @@ class Look:
             render=partial(render, sources=Sources(lru_cache(_text), reveal)),
             owner=self.wish.blueprint.name,
             leftover=self._leftover,
+            around=self._around,
         )
 
-    def _discover(self, bound: Mapping[str, Sequence[Resource]], movable: Sequence[Resource]) -> None:
+    def _around(self, host: str) -> list[Resource]:
+        return self.neighbours.get(host, [])
+
+    def _discover(self) -> None:
         """Everything but the virtual machines, then those that are up."""
-        search, reader, forks = self._search(), self.connections.reader, self.request.forks
-        guests = {host: items for host, items in bound.items() if self._host(host).connection == "guest"}
-        asked: dict[str, list[Resource]] = {host: list(bound[host]) for host in bound if host not in guests}
-        for resource in movable:
-            for host in resource.demand.hosts if resource.demand else ():
-                asked.setdefault(host, []).append(resource)
-        order = [host for host in self.wish.inventory.hosts if host in asked]
-        surveys = survey({host: asked[host] for host in order}, search, reader, self.observer, forks)
-        owner = self.wish.blueprint.name
+        search, reader, forks, owner = self._search(), self.connections.reader, self.request.forks, self._owner
+        declared: dict[str, list[Resource]] = {host: [] for host in self.wish.inventory.hosts}
+        for resource in self.wish.resources:
+            if not resource.demand:
+                declared[resource.address.host].append(resource)
+        bound = {host: declared[host] for host in self.aim.machines}
+        self._divide(bound)
+        asked = {host: [*self.placed[host], *self.aim.movable] for host in self.aim.machines}
+        surveys = survey(asked, search, reader, self.observer, forks)
         sites = {host: self._site(found, owner) for host, found in surveys.items()}
-        self.placement = place(movable, sites, owner)
-        self.placed = self._placed({host: bound.get(host, ()) for host in order}, movable)
+        self.placement = place(self.aim.movable, sites, owner)
+        self._divide(self._placed(bound))
         self.states = finish(surveys, self.placed, search, reader, self.observer, forks)
         self._join(self.states.values())
-        self.placed |= {host: list(items) for host, items in guests.items()}
+        guests = {
+            host: [item for item in items if item.address in self.aim.wanted]
+            for host, items in declared.items()
+            if items and self._host(host).connection == "guest" and self.aim.within(host)
+        }
+        guests = {host: items for host, items in guests.items() if items}
+        self.placed |= guests
         coming = {host: self._guest(host, items) for host, items in guests.items()}
         up = {host: guests[host] for host, state in coming.items() if state is None}
         surveys = survey(up, search, reader, self.observer, forks)
         read = finish(surveys, up, search, reader, self.observer, forks)
         self.states |= {host: state or read[host] for host, state in coming.items()}
+
+    def _divide(self, found: Mapping[str, Sequence[Resource]]) -> None:
+        """What is wanted of each host, and what stands around it. A machine that is a host is read in any case."""
+        guests = {item.address.host for item in self.wish.resources if item.address in self.aim.wanted}
+        for host, items in found.items():
+            wanted = [item for item in items if item.address in self.aim.wanted or _is_guest(item, guests)]
+            known = {item.address for item in wanted}
+            self.placed[host] = wanted
+            self.neighbours[host] = [item for item in items if item.address not in known]
+
+    @property
+    def _owner(self) -> str:
+        return self.wish.blueprint.name
 
     def _site(self, found: Survey, owner: str) -> Site:
         facts = found.state.facts
@@ -227,15 +212,13 @@ class Look:
             memory=(facts.get("memory") or {}).get("total"),
         )
 
-    def _placed(
-        self, bound: Mapping[str, Sequence[Resource]], movable: Sequence[Resource]
-    ) -> dict[str, list[Resource]]:
+    def _placed(self, bound: Mapping[str, Sequence[Resource]]) -> dict[str, list[Resource]]:
         """Each host's resources with what was placed there, without the images that nothing there needs."""
         found = {host: list(items) for host, items in bound.items()}
-        for resource in movable:
-            member = resource.demand.member if resource.demand else ""
-            if member in self.placement.where and member not in self.placement.refused:
-                found[self.placement.where[member]].append(resource)
+        for resource in self.aim.movable:
+            host = self.placement.where.get(resource.demand.member) if resource.demand else None
+            if host is not None:
+                found[host].append(resource)
         for host, items in found.items():
             known = {item.address.reference: item.address for item in items}
             items[:] = [settled(item, host, known) if item.demand else item for item in items]
@@ -250,7 +233,7 @@ class Look:
         answer = self.states[host].answers.get(address) if host in self.states else None
         if isinstance(answer, Present) and LOGIN in answer.notes:
             return None
-        if name in self.placement.refused:  # its machine's row says why
+        if name in self.placement.refused or name in self.aim.off:  # its machine's row says why, or a warning
             return HostState(name, self.wish.blueprint.name)
         told = self.placement.unknown.get(name)
         told = told or (self.states[host].error if host else "it is on no host")
@@ -282,24 +265,52 @@ class Look:
         changes: dict[str, tuple[Change, ...]] = {}
         for host, state in self.states.items():
             changes[host] = diff(state, self.kinds, owner, coming, self.placement.moved)
-            coming |= {change.address for change in changes[host] if change.runnable}
+            changes[host] = tuple(row for row in changes[host] if self._asked_for(row))
+            if self.aim.within(host):
+                coming |= {change.address for change in changes[host] if change.runnable}
         return changes
 
-    def _unplaced(self, movable: Iterable[Resource]) -> Iterable[Change]:
+    def _asked_for(self, change: Change) -> bool:
+        """What was read only because something else needed to know it makes no row."""
+        return change.address in self.aim.wanted or change.desired is None
+
+    def _idle(self) -> Iterator[str]:
+        for name in sorted(self.aim.off & self.states.keys()):
+            yield f"{name} is to be off: what is declared for it as a host waits until it runs"
+
+    def _shown(self, state: HostState) -> bool:
+        """Not a host that was read only to see whether it holds a machine of ours, and does not."""
+        host = state.host
+        if not self.aim.within(host):
+            return False
+        named = host in self.wish.blueprint.hosts or self._host(host).connection == "guest" or self.everywhere
+        return named or bool(state.resources)
+
+    def _bystanders(self) -> Iterator[str]:
+        """Hosts that nobody names any more may still hold a machine that is about to be made."""
+        made = any(item.demand and not self._is_there(item) for item in self.aim.movable)
+        for host, state in self.states.items():
+            if made and state.error and not self._shown(state) and self.aim.within(host):
+                yield f"{host} could not be read; a machine that it still holds would be made a second time"
+
+    def _is_there(self, resource: Resource) -> bool:
+        host = self.placement.where.get(resource.demand.member, "") if resource.demand else ""
+        return host in self.states and isinstance(self.states[host].answers.get(resource.address), Present)
+
+    def _unplaced(self) -> Iterator[Change]:
         """A row for each machine that has no host; it stands for all that the machine is made of."""
         seen: set[str] = set()
-        for resource in movable:
-            member = resource.demand.member if resource.demand else ""
-            if member in seen:
+        for resource in self.aim.movable:
+            demand = resource.demand
+            if demand is None or demand.member in seen:
                 continue
-            seen.add(member)
-            if member in self.placement.refused:
-                action = Action.MOVE if member in self.placement.where else Action.CREATE
-                yield unplaced(resource, Delta(action, verdict=Verdict.REFUSED, reason=self.placement.refused[member]))
-            elif member in self.placement.unknown:
-                yield unplaced(
-                    resource, Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason=self.placement.unknown[member])
-                )
+            seen.add(demand.member)
+            if resource.address not in self.aim.wanted or not any(map(self.aim.within, demand.hosts or ("",))):
+                continue
+            if reason := self.placement.refused.get(demand.member):
+                yield unplaced(resource, Delta(Action.CREATE, verdict=Verdict.REFUSED, reason=reason))
+            elif reason := self.placement.unknown.get(demand.member):
+                yield unplaced(resource, Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason=reason))
 
     def _again(self, planned: Change) -> Change:
         """One row as it is now, for what could not be known when the plan was made.
@@ -327,19 +338,8 @@ class Look:
         return {row.address: with_steps(row, views, self.kinds) for row in rows}
 
 
-def _names(resource: Resource) -> tuple[str, ...]:
-    """What a --target can call it: its address, its reference, and the fleet it belongs to."""
-    names = (str(resource.address), resource.address.reference)
-    fleet = resource.demand.fleet if resource.demand else ""
-    return (*names, f"fleet:{fleet}", f"{GROUP}.{fleet}") if fleet else names
-
-
-def selected(inventory: Inventory, pattern: str) -> tuple[str, ...]:
-    """The hosts a pattern on the command line names. Raises UsageError for one that names none."""
-    selection = select(pattern, inventory)
-    if selection.complaint or not selection.hosts:
-        raise UsageError(f"hosts {pattern!r}: {selection.complaint or selection.warning or 'names no host'}")
-    return selection.hosts
+def _is_guest(resource: Resource, hosts: Collection[str]) -> bool:
+    return resource.address.kind == GUEST and resource.address.name in hosts
 
 
 def _text(path: Path) -> str:

@@ -306,7 +306,6 @@ def test_a_domain_goes_with_all_that_libvirt_keeps_of_it(
         "already exists" in do(connections, Virt(Verb.DOMAIN_DEFINE, "odd name", xml=EMPTY.format("odd name", ""))).err
     )
     done(connections, Virt(Verb.DOMAIN_START, "odd name"), Virt(Verb.DOMAIN_START, "odd name"))
-    done(connections, Virt(Verb.DOMAIN_MEMORY, "odd name", number=32 << 20))
     done(connections, Virt(Verb.DOMAIN_METADATA, "odd name", xml="<guest xmlns='urn:g' key='k'/>"))
     answer = connections.reader("hv").ask([ReadLibvirt("domains")])[ReadLibvirt("domains")].text
     assert answer.count("urn:g") == answer.count("urn:o") == 2

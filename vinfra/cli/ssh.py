@@ -33,4 +33,5 @@ def ssh(
     with engine.reach(inventory_file(inventory), on, machine) as (found, connections):
         connections.join(engine.login(found, user, key_file, direct=direct, inventory=inventory_file(inventory)))
         kind = os.environ.get("TERM", "vt100") if interactive() else ""
-        return talk(connections.terminal(found.name, " ".join(command or ()), kind, size()))
+        words = command[1:] if command and command[0] == "--" else command
+        return talk(connections.terminal(found.name, " ".join(words or ()), kind, size()))

@@ -72,6 +72,8 @@ def _type(terminal: "Terminal", wake: int, escape: bytes) -> bool:
             return False
         if data:
             terminal.write(data)
+        elif escape:
+            return False  # a console never ends by itself
         else:
             terminal.finish()
             listened = [wake]

@@ -51,7 +51,8 @@ class Blueprint:
     """A blueprint with its includes. `name` is the owner that marks carry; `digest` is over every file read.
 
     `variables` are those of var files and of -e, which win over a declaration's scope and over the inventory's.
-    `warnings` are lines worth reading that stop nothing. `fleets` holds the members of each fleet by its name.
+    `warnings` are lines worth reading that stop nothing. `fleets` holds the members of each fleet by its name,
+    `hosts` all that one of its patterns names, whether anything is declared for them or not.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Blueprint:
     digest: str = ""
     warnings: tuple[str, ...] = ()
     fleets: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
+    hosts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,8 @@ class Change:
 
     `desired` is None when the object is to be absent, `actual` when it is. `after` holds the addresses that must be
     done first. `allow`, `protect` and `where` are the resource's own. One that `waits` only waits for something to
-    happen, so the other changes of its host run on meanwhile.
+    happen, so the other changes of its host run on meanwhile. `came_from` is the host that it was marked
+    on until somebody moved it.
     A row with verdict LATER is an upper bound: at apply it is read again, and does at most these fields.
     """
 
@@ -54,6 +55,7 @@ class Change:
     protect: bool = False
     where: str = ""
     waits: bool = False
+    came_from: str = ""
 
     @property
     def place(self) -> str:

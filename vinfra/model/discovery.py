@@ -19,7 +19,8 @@ class HostState:
 
     `error` says why it could not be read; everything else is then empty.
 
-    `resources` are the placed ones, with what a blueprint left behind added (desired None). `refused` says why a
+    `resources` are the placed ones, with what a blueprint left behind added (desired None); `around` are those that are
+    declared there as well, but not looked at this time. `refused` says why a
     resource could not be placed, such as a template over a fact that this host does not have.
     """
 
@@ -29,6 +30,7 @@ class HostState:
     facts: Mapping[str, Any] = field(default_factory=dict)
     marks: Marks = field(default_factory=dict)
     resources: tuple[Resource, ...] = ()
+    around: tuple[Resource, ...] = ()
     answers: Mapping[Address, Answer] = field(default_factory=dict)
     refused: Mapping[Address, str] = field(default_factory=dict)
     complaints: tuple[str, ...] = ()
@@ -42,7 +44,7 @@ class HostState:
         known: dict[str, dict[str, list[Mark]]] = {}
         for mark in self.marks.values():
             known.setdefault(mark.kind, {}).setdefault(mark.name, []).append(mark)
-        siblings = {resource.address.reference: resource for resource in self.resources}
+        siblings = {resource.address.reference: resource for resource in (*self.around, *self.resources)}
         return {
             kind: Scope(
                 host=self.host,

@@ -30,6 +30,7 @@ class Scope:
     are to go. `marks` are the host's marks of this kind, by name, of every blueprint. `facts` is empty until the first
     round of questions was answered; `siblings` are all resources wanted on this host, by reference (`file:/etc/motd`).
     `changing` are the references of those that change in this very plan; kinds are diffed in dependency order.
+    `restarting` are those among them that stop for a while, or worse.
     """
 
     host: str
@@ -38,6 +39,7 @@ class Scope:
     marks: Mapping[str, tuple[Mark, ...]] = field(default_factory=dict)
     siblings: Mapping[str, Resource] = field(default_factory=dict)
     changing: frozenset[str] = frozenset()
+    restarting: frozenset[str] = frozenset()
     owner: str = ""
 
 
@@ -143,7 +145,7 @@ class Kind(Protocol):
         ...
 
     def diff(self, resource: Resource, answer: Answer, scope: Scope) -> Delta:
-        """What differs. Called only with Present, Absent and Later; `desired` None asks for the deletion."""
+        """What differs. Called only with Present and Absent; `desired` None asks for the deletion."""
         ...
 
     def steps(self, change: Change, scope: Scope) -> Sequence[Step]:

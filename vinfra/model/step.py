@@ -62,7 +62,7 @@ class Verb(StrEnum):
     """What can be asked of a host's libvirt. The fields of `Virt` that each takes stand beside it."""
 
     NETWORK_DEFINE = "network.define"  # xml
-    NETWORK_START = "network.start"
+    NETWORK_START = "network.start"  # xml: the definition to go back to when it does not start; "" for none
     NETWORK_STOP = "network.stop"
     NETWORK_UNDEFINE = "network.undefine"
     NETWORK_AUTOSTART = "network.autostart"  # number: 1 on, 0 off
@@ -78,7 +78,7 @@ class Verb(StrEnum):
     VOLUME_RESIZE = "volume.resize"  # pool, number: bytes
     VOLUME_DELETE = "volume.delete"  # pool
     DOMAIN_DEFINE = "domain.define"  # xml
-    DOMAIN_START = "domain.start"
+    DOMAIN_START = "domain.start"  # xml: as for a network
     DOMAIN_SHUTDOWN = "domain.shutdown"  # seconds: how long its system may take; number: 1 to switch it off after that
     DOMAIN_DESTROY = "domain.destroy"  # a power cut
     DOMAIN_REBOOT = "domain.reboot"  # seconds: how long its system may take to go down

@@ -137,6 +137,8 @@ def differences(saved: Saved, fresh: Plan) -> list[str]:
 
 
 def _moved(address: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    if then["where"] != now["where"]:
+        return [f"{address}: was for {then['where'] or 'no host'} when planned, and is for {now['where'] or 'no host'}"]
     before, after = then["actual"], now["actual"]
     if (before is None) != (after is None):
         return [
@@ -160,6 +162,7 @@ def _field(address: str, name: str, before: Any, after: Any) -> str:
 def _row(change: Change, salt: str) -> dict[str, Any]:
     return {
         "address": str(change.address),
+        "where": change.place,
         "action": change.delta.action.name.lower(),
         "verdict": change.delta.verdict.name.lower(),
         "impact": str(change.delta.impact),

@@ -46,7 +46,8 @@ def apply(plan: Plan, tools: Tools, observer: Observer) -> tuple[tuple[ChangeOut
     On the first Ctrl-C the changes under way end and the rest is left; a second one raises KeyboardInterrupt.
     """
     run = _Run(plan, tools, observer, Schedule(plan.changes))
-    pool = ThreadPoolExecutor(max(1, min(tools.forks, len(plan.hosts))), thread_name_prefix="apply")
+    waiting = sum(change.waits for change in plan.runnable)  # they hold no host, and must hold no worker either
+    pool = ThreadPoolExecutor(max(1, min(tools.forks, len(plan.hosts))) + waiting, thread_name_prefix="apply")
     try:
         with _interrupts(run.stop):
             run.drive(pool)
@@ -163,7 +164,8 @@ class _Run:
         `created` says that nothing was there when the plan was made: what a package of this plan brought is ours too.
         """
         address, owner = change.address, self.plan.blueprint
-        known = self.tools.marks.get(change.place, {}).get((owner, address.kind, address.name))
+        key = (owner, address.kind, address.name)
+        known = self.tools.marks.get(change.place, {}).get(key) or self.tools.marks.get(change.came_from, {}).get(key)
         claim = Mark(
             blueprint=owner,
             kind=address.kind,
@@ -211,7 +213,7 @@ class _Run:
     @cached_property
     def followers(self) -> dict[Address, str]:
         """What was found elsewhere than it was and is marked there now, with its new host."""
-        moves = (change for change in self.plan.changes if change.delta.action is Action.MOVE)
+        moves = (change for change in self.plan.changes if change.came_from)
         return {move.address: move.place for move in moves if self._over(move.address)}
 
     def _over(self, address: Address) -> bool:

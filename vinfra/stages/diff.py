@@ -34,19 +34,22 @@ def diff(
     views = state.scopes(kinds)
     changing: set[Address] = set(coming)
     here: set[str] = set()
+    restarting: set[str] = set()
     kept: list[Change] = []
     gone: list[Change] = []
     for resource in _ordered(state.resources, kinds):
         name, answer = resource.address.kind, state.answers[resource.address]
-        view = replace(views[name], changing=frozenset(here))
+        view = replace(views[name], changing=frozenset(here), restarting=frozenset(restarting))
         delta = _delta(resource, answer, kinds[name], view, changing)
         delta = _owned(delta, resource, kinds[name], view, owner)
-        if resource.demand and resource.demand.member in moved:
-            delta = _moved(delta, resource, moved[resource.demand.member])
-        change = replace(_change(resource, delta, answer), waits=has(kinds[name], Trait.WAITS))
+        waits, way = has(kinds[name], Trait.WAITS), moved.get(resource.demand.member) if resource.demand else None
+        if way and not (waits and delta.action is Action.CREATE):
+            delta = _moved(delta, resource, way)
+        change = replace(_change(resource, delta, answer), waits=waits, came_from=way[0] if way else "")
         if change.runnable:
             changing.add(change.address)
             here.add(change.address.reference)
+            restarting |= {change.address.reference} if delta.impact >= Impact.RESTART else set()
         (gone if change.delta.action is Action.DELETE else kept).append(change)
     unread = [change for change in kept if change.desired is None and change.delta.verdict is Verdict.UNKNOWN]
     return (*kept, *_reversed(gone, unread))

@@ -31,13 +31,17 @@ _Out = TypeVar("_Out")
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What is looked for, on behalf of which blueprint. `leftover` says of a mark whether its object left that."""
+    """What is looked for, on behalf of which blueprint. `leftover` says of a mark whether its object left that.
+
+    `around` gives what is declared on a host beside what is looked for: kinds see it, and do not read it.
+    """
 
     kinds: Kinds
     facts: FactsReader
     render: Render
     owner: str = ""
     leftover: Callable[[Mark, Address], bool] = lambda *_: False
+    around: Callable[[str], Sequence[Resource]] = lambda _: ()
 
 
 @dataclass(slots=True)
@@ -130,30 +134,32 @@ def _told(error: Exception) -> str:
 
 
 def _first(host: str, wanted: tuple[Resource, ...], search: Search, reader: Reader) -> Survey:
-    state = HostState(host, search.owner, resources=tuple(map(_without_deferred, wanted)))
+    around = tuple(map(_without_deferred, search.around(host)))
+    state = HostState(host, search.owner, resources=tuple(map(_without_deferred, wanted)), around=around)
     asked = dict.fromkeys((*search.facts.ask(), ReadMarks(), *_questions(state, search, {})))
     answers = dict(reader.ask(tuple(asked)))
     facts = search.facts.read(answers)
     marks, complaints = _marks(answers[ReadMarks()]) if search.kinds else ({}, [])
     state = replace(state, facts=facts, marks=marks, complaints=tuple(complaints))
     movable = {item.address.kind for item in state.resources if item.demand}
-    views = {name: view for name, view in state.scopes(search.kinds).items() if name in movable}
+    machines = {name for name in movable if hasattr(search.kinds[name], "tenants")}
+    views = {name: view for name, view in state.scopes(search.kinds).items() if name in machines}
     found = _read(views, search.kinds, answers)
-    return Survey(host, state, answers, found, tuple(_tenants(movable, search.kinds, answers)))
+    return Survey(host, state, answers, found, tuple(_tenants(machines, search.kinds, answers)))
 
 
-def _tenants(movable: Iterable[str], kinds: Kinds, answers: Mapping[Question, Raw]) -> Iterator[Tenant]:
-    for name in movable:
-        if hasattr(kinds[name], "tenants"):
-            machines: Any = kinds[name]
-            yield from machines.tenants(answers)
+def _tenants(machines: Iterable[str], kinds: Kinds, answers: Mapping[Question, Raw]) -> Iterator[Tenant]:
+    for name in machines:
+        kind: Any = kinds[name]
+        yield from kind.tenants(answers)
 
 
 def _rest(found: Survey, wanted: tuple[Resource, ...], search: Search, reader: Reader) -> HostState:
     """Facts and marks are known, resources have their place, leftovers came to light: ask on until all is known."""
     rendered, refused = search.render(wanted, found.state.facts)
+    around, _ = search.render(tuple(search.around(found.host)), found.state.facts)
     left = () if found.state.complaints else _leftovers(found.host, search, found.state.marks)
-    state = replace(found.state, resources=rendered + left, refused=refused)
+    state = replace(found.state, resources=rendered + left, around=around, refused=refused)
     for _ in range(ROUNDS):
         new = [question for question in _questions(state, search, found.answers) if question not in found.answers]
         if not new:

@@ -77,6 +77,7 @@ class _Expansion:
         self.clashes: set[Position] = set()
         self.identities: dict[tuple[str, str], Address] = {}
         self.lazies: dict[str, Declaration] = {}
+        self.machines: dict[str, tuple[str, Declaration]] = {}
 
     def resources(self) -> tuple[Resource, ...]:
         """All resources; what is wrong is told on the way."""
@@ -125,7 +126,9 @@ class _Expansion:
     def _fleet(self, fleet: Declaration, kind: Any, hosts: tuple[str, ...]) -> None:
         """Every member as a machine of its own, without a host."""
         value = fleet.value if isinstance(fleet.value, dict) else {}
-        own = {key: item for key, item in value.items() if key in kind.OWN and key not in ("name", "overrides")}
+        own = {key: item for key, item in value.items() if key in kind.OWN and key != "name"}
+        if isinstance(own.get("overrides"), dict):
+            del own["overrides"]  # its templates are those of the members
         itself: Any = SimpleNamespace(**{**vars(kind), "Spec": kind.Own})
         item = self.maker.make(replace(fleet, value=own), itself, self.scopes.anywhere(fleet))
         if not isinstance(item, Item):
@@ -133,7 +136,8 @@ class _Expansion:
             return
         machine = self.kinds[kind.MEMBER]
         shared = {key: item for key, item in value.items() if key not in kind.OWN}
-        overrides = value.get("overrides") or {}
+        given = value.get("overrides")
+        overrides: dict[str, Any] = given if isinstance(given, dict) else {}
         found = self.blueprint.fleets.get(fleet.name, ())
         for name in [name for name in overrides if name not in {member.name for member in found}]:
             position = fleet.source.position((*fleet.pointer, "overrides", name), key=True)
@@ -226,6 +230,8 @@ class _Expansion:
         identity = self.kinds[declaration.kind].identity(declaration.name)
         other = self.identities.setdefault((host, identity or str(address)), address)
         first = wishes.get(address)
+        if hasattr(self.kinds[declaration.kind], "demand"):
+            self._check_machine(declaration, host)
         if other != address:
             self._clash(
                 declaration, f"{other.reference} is declared at {wishes[other].declaration.position}; one must go"
@@ -244,6 +250,14 @@ class _Expansion:
             where = "" if len(self.inventory.hosts) == 1 else f" for {host}"
             message = f"declared otherwise at {first.declaration.position}{where}; keep one of the two"
             self._clash(declaration, message)
+
+    def _check_machine(self, declaration: Declaration, host: str) -> None:
+        """A machine that may be anywhere has its name to itself on every host."""
+        taken = self.machines.setdefault(declaration.name, (host, declaration))
+        if ANYWHERE in (host, taken[0]) and taken[0] != host:
+            self._clash(
+                declaration, f"{declaration.name} is declared at {taken[1].position} too; rename one of the two"
+            )
 
     def _clash(self, declaration: Declaration, message: str) -> None:
         if declaration.position not in self.clashes:

@@ -145,14 +145,19 @@ class _Placing:
                 if tenant.name == member:  # what it takes is counted among the tenants of that host already
                     self.rooms[there[0]].cpu += tenant.cpu
                     self.rooms[there[0]].memory += tenant.memory
-            if (machine.kind, machine.name) not in self.sites[there[0]].marks and marked:
-                self.moved[member] = (marked[0], there[0])
+            before = [host for host in marked if host != there[0]]
+            if (machine.kind, machine.name) not in self.sites[there[0]].marks and before:
+                self.moved[member] = (before[0], there[0])
         elif asleep := [host for host in marked if isinstance(self.sites[host].found.get(machine), Later)]:
             self._settle(demand, asleep[0])  # it was there when its libvirt last ran
         elif blind := self._blind(demand, machine):
             self.unknown[member] = blind
-        elif marked and marked[0] in demand.hosts:
-            self._settle(demand, marked[0])
+        elif began := [host for host in marked if host in demand.hosts]:
+            objection = self.rooms[began[0]].objection(demand)
+            if objection:
+                self.refused[member] = f"was begun on {began[0]}, which {objection}"
+            else:
+                self._settle(demand, began[0])
         else:
             return False
         return True

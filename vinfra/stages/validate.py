@@ -87,6 +87,7 @@ class _Reading:
             digest=self.loaded.digest,
             warnings=tuple(dict.fromkeys(sections.warnings)),
             fleets=self.fleets,
+            hosts=frozenset(sections.hosts),
         )
 
     def _name_members(self, top: Mapping[str, Any]) -> None:

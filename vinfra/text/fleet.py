@@ -41,7 +41,9 @@ def members(fleet: Declaration, top: Mapping[str, Any], complaints: Complaints) 
 
 def _counted(sizes: Mapping[str, Any], say: Callable[[Pointer, str], None]) -> Iterator[Member]:
     count, each = sizes.get("count"), sizes.get("for_each")
-    if (count is None) == (each is None):
+    if count is not None and each is not None:
+        say(("for_each",), "give either `count:` or `for_each:`, not both")
+    elif count is None and each is None:
         say((), "say how many: `count: 4`, or `for_each:` with a list or a mapping")
     elif isinstance(each, dict):
         yield from (Member("", number, str(key), item) for number, (key, item) in enumerate(each.items(), 1))

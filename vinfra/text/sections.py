@@ -53,11 +53,12 @@ def fleets_in(tree: Mapping[str, Any], place: Place, kinds: Kinds) -> Iterator[D
 
 
 class Sections:
-    """Collects declarations file by file. `warnings` are about patterns that name no host."""
+    """Collects declarations file by file. `warnings` are about patterns that name no host, `hosts` all they name."""
 
     def __init__(self, inventory: Inventory, kinds: Kinds, complaints: Complaints) -> None:
         self.declarations: list[Declaration] = []
         self.warnings: list[str] = []
+        self.hosts: set[str] = set()
         self._inventory = inventory
         self._kinds = {kind.SECTION: kind for kind in kinds.values()}
         self._complaints = complaints
@@ -111,6 +112,7 @@ class Sections:
         found = self._selections.get(pattern)
         if found is None:
             found = self._selections[pattern] = select(pattern, self._inventory)
+            self.hosts |= set(found.hosts)
         if found.complaint:
             self._complaints.add(document, pointer, found.complaint, key=key)
         elif found.warning:
@@ -131,7 +133,7 @@ class Sections:
             elif has(kind, Trait.LAZY) or has(kind, Trait.FLEET):
                 message = f"{name} stand at the top of the file, beside `{HOSTS}`"
                 self._complaints.add(place.document, (*pointer, name), message, key=True)
-            elif has(kind, Trait.SINGLE) and items is not None:
+            elif has(kind, Trait.SINGLE):
                 self._item(single(kind), items, kind, pattern, (*map(str, pointer), name), place)
             elif isinstance(items, dict):
                 self._mapping(items, kind, pattern, (*pointer, name), place)

@@ -75,6 +75,7 @@ done
 _LIBVIRT = r"""
 libvirt() {
 command -v virsh >/dev/null || { echo 'no virsh here' >&2; exit 127; }
+export XDG_CACHE_HOME=/dev/null  # or virsh would write its history
 v() { $T virsh -q -r -c qemu:///system "$@"; }
 case $1 in
 domains) i=dumpxml l=list;;

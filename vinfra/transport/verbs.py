@@ -74,9 +74,18 @@ _GONE: dict[_Find, int] = {
 
 
 def _start(find: _Find, connection: Connection, call: Virt) -> None:
+    """With an `xml`: when it does not start as it is defined now, it goes back to that definition, and starts."""
     found = find(connection, call)
-    if not found.isActive():
+    if found.isActive():
+        return
+    try:
         found.create()
+    except libvirt.libvirtError as error:
+        if not call.xml:
+            raise
+        _DEFINE[find](connection, call)
+        find(connection, call).create()
+        raise Failed(f"{error.get_error_message()}\n{call.name} runs again as it was defined before") from error
 
 
 def _stop(find: _Find, connection: Connection, call: Virt) -> None:
@@ -178,7 +187,7 @@ def _domain_start(connection: Connection, call: Virt) -> None:
         case libvirt.VIR_DOMAIN_PMSUSPENDED:
             domain.pMWakeup(0)
         case libvirt.VIR_DOMAIN_SHUTOFF:
-            domain.create()
+            _start(_domain, connection, call)
 
 
 def _domain_shutdown(connection: Connection, call: Virt) -> None:
@@ -187,6 +196,8 @@ def _domain_shutdown(connection: Connection, call: Virt) -> None:
         domain = _domain(connection, call)
         deadline = time.monotonic() + call.seconds
         pressed = 0.0
+        if call.number and domain.state(0)[0] == libvirt.VIR_DOMAIN_PAUSED:
+            domain.resume()  # what is paused hears no power button
         while domain.isActive():
             now = time.monotonic()
             if now > deadline and call.number:
@@ -260,6 +271,11 @@ def _domain_metadata(connection: Connection, call: Virt) -> None:
     domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, "vinfra", uri, flags)
 
 
+_DEFINE: dict[_Find, Callable[[Connection, Virt], None]] = {
+    _network: _network_define,
+    _pool: _pool_define,
+    _domain: _domain_define,
+}
 _VERBS: dict[Verb, Callable[[Connection, Virt], None]] = {
     Verb.NETWORK_DEFINE: _network_define,
     Verb.NETWORK_START: partial(_start, _network),

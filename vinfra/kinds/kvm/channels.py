@@ -18,7 +18,9 @@ def has_serial(tree: Element) -> bool:
 
 def _logged(tree: Element) -> list[Element]:
     file = serial_log(tree.findtext("name", ""))
-    return [item for item in tree.iterfind("devices/serial") if item.find(f"log[@file='{file}']") is not None]
+    return [
+        item for item in tree.iterfind("devices/serial") if file in {log.get("file") for log in item.iterfind("log")}
+    ]
 
 
 def set_serial(tree: Element, wish: bool) -> None:

@@ -238,7 +238,8 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
     if restart:
         resumed = start.calls if domain.state == "paused" else ()  # what is paused hears no power button
         down = (*resumed, Virt(Verb.DOMAIN_SHUTDOWN, name, seconds=GRACE))
-        again = start.calls if desired.power != "stopped" else ()
+        back = Virt(Verb.DOMAIN_START, name, xml=domain.definition)
+        again = (back,) if desired.power != "stopped" else ()
         result.append(Step(f"shut {name} down{' and start it' * bool(again)}", (*down, *again), Impact.RESTART))
     elif "power" in paths:
         result.append(start)

@@ -68,7 +68,8 @@ def _one(item: Resource, scope: Scope, answers: Answers) -> Answer:
     known = known_guest(domain) if domain else {}
     if domain is None or not known or not domain.active:
         return Absent()
-    address = leased(domain.live, answers) or known.get("address", "")
+    network = (desired.network or "") if isinstance(desired, Spec) else ""
+    address = leased(domain.live, answers, network) or known.get("address", "")
     actual = Spec.model_construct(user=known.get("user", ""))
     if not isinstance(desired, Spec):
         return Present(actual)
@@ -82,11 +83,12 @@ def known_guest(domain: virsh.Found) -> Mapping[str, str]:
     return {} if element is None else element.attrib
 
 
-def leased(live: str, answers: Answers) -> str:
+def leased(live: str, answers: Answers, only: str = "") -> str:
     """The address of the first interface that has a lease: it may be another one than last time."""
     networks = virsh.found(answers, virsh.NETWORKS)
     for interface in virsh.element(live).iterfind("devices/interface"):
-        network = networks.get(_attribute(interface.find("source"), "network"))
+        name = _attribute(interface.find("source"), "network")
+        network = networks.get(name) if not only or name == only else None
         mac = _attribute(interface.find("mac"), "address")
         if network and mac in network.leases:
             return network.leases[mac]
@@ -118,6 +120,8 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     if not isinstance(answer, Present):
         return created((), "until it answers by SSH")
     assert isinstance(resource.desired, Spec)
+    if f"domain:{resource.address.name}" in scope.restarting:
+        return Delta(Action.CHECK, reason="until it answers again")
     if getattr(answer.actual, "user", "") != resource.desired.user:
         return Delta(Action.UPDATE, reason=f"until it answers {resource.desired.user} by SSH")
     return SAME

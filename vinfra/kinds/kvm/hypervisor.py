@@ -7,7 +7,7 @@ from typing import Literal
 
 from vinfra.kinds.compare import SAME, bringers, deleted, later, own_identity, refused, updated
 from vinfra.kinds.kvm import acceleration, daemon, nesting
-from vinfra.kinds.kvm.virsh import CAPABILITIES, DOMAINS, found
+from vinfra.kinds.kvm.virsh import CAPABILITIES, DOMAINS, NO_SUCH_PROGRAM, found
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
@@ -24,7 +24,7 @@ NAME = "kvm.hypervisor"
 SECTION = "hypervisor"
 SHORTHAND = ""
 ORDER = 100
-SHARED = False
+SHARED = True
 TRAITS = frozenset({Trait.SINGLE})
 
 OBJECT = "kvm"
@@ -85,7 +85,7 @@ def ask(scope: Scope, _answers: Answers) -> Iterable[Question]:
     yield from daemon.ask()
     yield from nesting.ask()
     yield from (acceleration.ACCELERATOR, DEVICE, CAPABILITIES)
-    if any(getattr(item.desired, "nested", None) is not None for item in scope.wanted):
+    if any(item.desired is None or getattr(item.desired, "nested", None) is not None for item in scope.wanted):
         yield DOMAINS
 
 
@@ -122,7 +122,9 @@ def _read(scope: Scope, answers: Answers) -> Answer:
         return proof
     running = tuple(sorted(name for name, domain in found(answers, DOMAINS).items() if domain.active))
     state = State(daemons, proof, seen, module, running)
-    notes = {"state": state}
+    raw = answers.get(DOMAINS)
+    unread = raw is not None and raw.returncode not in (0, NO_SUCH_PROGRAM)
+    notes = {"state": state, "domains": None if unread else tuple(found(answers, DOMAINS))}
     return Absent(notes) if daemons is None else Present(Spec.model_construct(kind="kvm"), notes)
 
 
@@ -148,8 +150,12 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     assert isinstance(answer, Present | Absent)
     desired, state = resource.desired, answer.notes["state"]
     if not isinstance(desired, Spec):
-        ours = state.proof or state.module.options
-        return deleted(reason="packages, daemon and machines stay") if ours else SAME
+        domains = answer.notes["domains"]
+        if domains is None:
+            return refused(Action.DELETE, "libvirt does not answer, so nobody knows which machines need it")
+        if staying := [name for name in domains if not _goes(f"domain:{name}", scope)]:
+            return refused(Action.DELETE, f"{', '.join(staying[:3])} of this host {_need(staying)} it")
+        return deleted(reason="what was proved of it") if state.proof or state.module.options else SAME
     fields = [*_daemon(state), *_nested(desired, state.module)]
     why = _unproved(desired, state, scope)
     if why or state.daemons is None:
@@ -170,6 +176,15 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     if [item.path for item in fields] == ["accelerator"]:
         return Delta(Action.CHECK, tuple(fields), reason=why)
     return updated(fields, why)
+
+
+def _goes(reference: str, scope: Scope) -> bool:
+    return reference in scope.siblings and scope.siblings[reference].desired is None
+
+
+def _need(names: list[str]) -> str:
+    more = f"and {len(names) - 3} more " if len(names) > 3 else ""
+    return f"{more}need{'s' * (len(names) == 1)}"
 
 
 HOPELESS = (

@@ -29,6 +29,18 @@ def _short_for(field: str) -> BeforeValidator:
     return BeforeValidator(lambda value: {field: value} if isinstance(value, str | int) else value)
 
 
+def _key(value: str) -> str:
+    if not re.fullmatch(r"(ssh|ecdsa|sk)-[\w@.-]+ [A-Za-z0-9+/]+=*( .*)?", value.strip()):
+        raise ValueError("write a public key as its .pub file has it: ssh-ed25519 AAAA…")
+    return value.strip()
+
+
+def _named(value: str) -> str:
+    if not re.fullmatch(r"[\w.-]+", value):
+        raise ValueError("write a name that libvirt knows")
+    return value
+
+
 def _mac(value: str) -> str:
     if not re.fullmatch(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}", value.lower()):
         raise ValueError("write a unicast MAC address, such as 52:54:00:1a:2b:3c")
@@ -73,7 +85,9 @@ class Nic(_Model):
     mac: Annotated[Text, AfterValidator(_mac)] | None = field(
         "Its address; one made from the machine's name without it."
     )
-    model: Text = field("What the machine sees: virtio, e1000e and the like.", default="virtio")
+    model: Literal["virtio", "e1000", "e1000e", "igb", "rtl8139", "vmxnet3"] = field(
+        "What the machine sees.", default="virtio"
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> "Nic":
@@ -107,7 +121,7 @@ class Access(_Model):
 
     user: Text = field("Who logs in; made at the first boot.", default="root")
     key_file: Text | None = field("The private key; its public half is beside it, as .pub.")
-    public_key: Text | None = field("The public key, where that file is not at hand.")
+    public_key: Annotated[Text, AfterValidator(_key)] | None = field("The public key, where that file is not at hand.")
     via: Literal["jump", "direct"] = field("By way of its hypervisor, or straight.", default="jump")
     network: Text | None = field("The network whose lease tells its address; the first one.")
     timeout: Seconds | None = field("How long it may take until it answers.")
@@ -139,8 +153,10 @@ class Spec(shape.Spec):
         impact=Impact.RESTART,
         examples=(["dev"],),
     )
-    machine: Text | None = field("libvirt's machine type.", default="q35", impact=Impact.RESTART)
-    cpu_model: Text | None = field(
+    machine: Annotated[Text, AfterValidator(_named)] | None = field(
+        "libvirt's machine type.", default="q35", impact=Impact.RESTART
+    )
+    cpu_model: Annotated[Text, AfterValidator(_named)] | None = field(
         "host-model, host-passthrough or a model that libvirt knows. A new machine gets host-model where the CPU "
         "helps, and libvirt's default where it is emulated.",
         impact=Impact.RESTART,

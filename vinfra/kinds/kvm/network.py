@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from vinfra.kinds.compare import compare, created, deleted, later, own_identity, refused
 from vinfra.kinds.kvm import network_room, network_xml, ownership, scripts, usage
@@ -43,6 +43,12 @@ def _dhcp(value: Any) -> bool | str:
     return f"{first.strip()}-{last.strip()}"
 
 
+def _option(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9-]*(=[^\x00-\x1f]*)?", value):
+        raise ValueError("write an option as dnsmasq's configuration file has it, such as no-ping")
+    return value
+
+
 Dhcp = Annotated[bool | str, BeforeValidator(_dhcp), WithJsonSchema({"type": ["boolean", "string"]})]
 
 
@@ -67,7 +73,7 @@ class Spec(shape.Spec):
     )
     domain: Text | None = field("The DNS suffix of its machines.", impact=RESTART, examples=("dev.example.net",))
     stp: Flag = field("Spanning tree on its bridge, which costs each machine seconds.", default=False, impact=RESTART)
-    dnsmasq: tuple[Text, ...] | None = field(
+    dnsmasq: tuple[Annotated[Text, AfterValidator(_option)], ...] | None = field(
         "Options for the dnsmasq that serves it, as its configuration file has them.",
         impact=RESTART,
         examples=(["no-ping"],),
@@ -228,7 +234,8 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
     elif defined or not one.persistent:
         xml = network_xml.patch(one.definition, name, dict(wish), defined, scope.owner)
         steps.append(Step(f"define network {name} anew", (Virt(Verb.NETWORK_DEFINE, name, xml=xml),)))
-    start: tuple[Call, ...] = (Virt(Verb.NETWORK_START, name), *_plugged(name, notes["using"]))
+    back = one.definition if one is not None else ""
+    start: tuple[Call, ...] = (Virt(Verb.NETWORK_START, name, xml=back), *_plugged(name, notes["using"]))
     if change.delta.impact is RESTART:
         steps.append(Step(f"restart network {name}", (Virt(Verb.NETWORK_STOP, name), *start), RESTART))
     elif one is None or not one.active:

@@ -106,9 +106,7 @@ def pool(name: str, scope: Scope, answers: Answers) -> Pool | Later | Unknown:
         return Pool(name, getattr(wish, "path", None) or "")
     if not known.active:
         reason = f"pool {name} does not run"
-        return (
-            Unknown(f"{reason}; declare it under pools") if wish is None else Later(reason, f"pool:{name}")
-        )
+        return Unknown(f"{reason}; declare it under pools") if wish is None else Later(reason, f"pool:{name}")
     tree = element(known.live)
     return Pool(
         name,

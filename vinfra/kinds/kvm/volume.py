@@ -122,7 +122,7 @@ def _one(
             return Present(_actual(known, where, desired, mine or {}), notes)
         if "pool" not in notes:
             path = f"{pool.path}/{file}"
-            notes |= {"pool": pool, "file": file, "stray": path if path in strays else ""}
+            notes |= {"pool": pool, "file": file, "stray": path if path in strays else "", "using": using.get(path, ())}
     if isinstance(desired, Spec) and desired.image is not None:
         notes |= _image(desired.image, scope, answers)
     return Absent(notes)
@@ -164,6 +164,9 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     if lost:
         reason = f"what is on it would be lost ({spelled(notes['volume'].allocation)} written)"
         return Delta(Action.REPLACE, fields, Impact.DATA_LOSS, Verdict.REFUSED, reason)
+    whole, part, _ = resource.address.name.partition("/")
+    if part and not notes["mine"] and whole not in {user.name for user in notes["using"]}:
+        return refused(Action.CREATE, f"{notes['volume'].path} is there, and this blueprint did not make it", fields)
     if fields and not notes["mine"]:
         return refused(Action.UPDATE, "it was there before, and this blueprint did not make it", fields)
     # qemu holds a lock on its qcow2 files, which qemu-img then does not resize; a raw one would grow behind its back.
@@ -185,6 +188,11 @@ def _new(desired: Spec, notes: Mapping[str, Any]) -> Delta:
     fields, pool = compare(None, desired), notes["pool"]
     if not pool.path:
         return refused(Action.CREATE, storage.nowhere(pool.name), fields)
+    if running := [user.name for user in notes["using"] if user.running]:
+        reason = (
+            f"{running[0]} still runs on the file that was removed: save it by /proc/PID/fd, or stop the machine first"
+        )
+        return refused(Action.CREATE, reason, fields)
     if notes["stray"]:
         reason = f"libvirt does not know of the file {notes['stray']}; remove it, or virsh pool-refresh {pool.name}"
         return refused(Action.CREATE, reason, fields)

@@ -1,0 +1,98 @@
+"""What a request aims at: the resources, and the hosts that must be read for them. Pure."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+
+from vinfra.errors import UsageError
+from vinfra.model.address import Address
+from vinfra.model.blueprint import Resource
+from vinfra.model.inventory import Inventory
+from vinfra.model.request import Request, Wish
+from vinfra.text.fleet import GROUP
+from vinfra.text.pattern import select
+
+
+@dataclass(eq=False)
+class Aim:
+    """--limit and --target applied to a wish; with `everywhere` every host in reach is looked at."""
+
+    request: Request
+    wish: Wish
+    everywhere: bool = False
+
+    @cached_property
+    def limit(self) -> frozenset[str] | None:
+        """The hosts of --limit; None for all."""
+        return frozenset(selected(self.wish.inventory, self.request.limit)) if self.request.limit else None
+
+    def within(self, host: str) -> bool:
+        return self.limit is None or host in self.limit
+
+    @cached_property
+    def wanted(self) -> frozenset[Address]:
+        """What is aimed at, and where a host is known already, within --limit."""
+        aimed = self.with_needs({item.address for item in self.wish.resources if self.aimed(item)})
+        lazy = {item.address for item in self.wish.resources if item.lazy}
+        return frozenset(item for item in aimed | lazy if not item.host or self.within(item.host))
+
+    @cached_property
+    def movable(self) -> tuple[Resource, ...]:
+        """Everything that can move, if any of it is aimed at or is a host that is: each one's place counts for all."""
+        movable = [item for item in self.wish.resources if item.demand]
+        members = {item.demand.member for item in movable if item.demand}
+        wanted = {item.address.host for item in self.wish.resources if item.address in self.wanted}
+        aimed = any(item.address in self.wanted for item in movable)
+        return tuple(movable) if aimed or wanted & members else ()
+
+    @cached_property
+    def machines(self) -> tuple[str, ...]:
+        """The hosts that are read first: all that something is wanted of, and all of them where machines may be."""
+        named = self.wish.blueprint.hosts if self.request.prune and not self.request.exact else frozenset()
+        needed = {item.address.host for item in self.wish.resources if item.address in self.wanted and not item.lazy}
+        return tuple(
+            name
+            for name, host in self.wish.inventory.hosts.items()
+            if host.connection != "guest"
+            and (self.movable or (self.within(name) and (self.everywhere or name in named or name in needed)))
+        )
+
+    def with_needs(self, aimed: set[Address]) -> set[Address]:
+        """What is aimed at and, unless it is named exactly, what that needs, and what that needs."""
+        if self.request.exact or not self.request.targets:
+            return aimed
+        needs = {resource.address: resource.needs for resource in self.wish.resources}
+        open_ends = list(aimed)
+        while open_ends:
+            more = needs.get(open_ends.pop(), frozenset()) - aimed
+            aimed |= more
+            open_ends += more
+        return aimed
+
+    def aimed(self, resource: Resource) -> bool:
+        if self.request.exact:
+            return str(resource.address) in self.request.targets
+        return not self.request.targets or any(
+            fnmatchcase(name, item) for name in names_of(resource) for item in self.request.targets
+        )
+
+    @cached_property
+    def off(self) -> frozenset[str]:
+        """Machines that are to be off: what is declared of them as hosts waits."""
+        found = (item for item in self.movable if getattr(item.desired, "power", "") == "stopped")
+        return frozenset(item.address.name for item in found)
+
+
+def names_of(resource: Resource) -> tuple[str, ...]:
+    """What a --target can call it: its address, its reference, and the fleet it belongs to."""
+    names = (str(resource.address), resource.address.reference)
+    fleet = resource.demand.fleet if resource.demand else ""
+    return (*names, f"fleet:{fleet}", f"{GROUP}.{fleet}") if fleet else names
+
+
+def selected(inventory: Inventory, pattern: str) -> tuple[str, ...]:
+    """The hosts a pattern on the command line names. Raises UsageError for one that names none."""
+    selection = select(pattern, inventory)
+    if selection.complaint or not selection.hosts:
+        raise UsageError(f"hosts {pattern!r}: {selection.complaint or selection.warning or 'names no host'}")
+    return selection.hosts
