@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -199,3 +200,11 @@ def test_ctrl_c_lets_the_step_under_way_end_and_says_what_is_left() -> None:
     assert begun.is_set()
     assert statuses(outcome) == {"one": Status.DONE, "two": Status.LEFT}
     assert outcome.exit_code is ExitCode.INTERRUPTED
+
+
+def test_what_a_failed_change_had_made_already_is_ours() -> None:
+    steps = (Step("make it", (Exec(("true",)),)), Step("start that", (Exec(("true",)),)))
+    for summary, last in (("that", State.OWNED), ("it", State.CLAIMED)):
+        host = Host(failing(summary))
+        run([replace(change("one"), steps=steps)], {"a": host})
+        assert host.marks[-1].state is last

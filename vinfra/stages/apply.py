@@ -153,6 +153,9 @@ class _Run:
             result = self.tools.writer(change.place).run(replace(step, calls=calls))
             self.observer.step_ended(change, step, result)
             if result.returncode:
+                if created and number > 0 and not _identity(change, None):
+                    # It is there, and was not when the plan was made; what the mark would vouch for stays a claim.
+                    self.tools.writer(change.place).run(Step("note the owner", (confirm,)))
                 said = "\n".join((result.err or result.out).strip().splitlines()[-12:])
                 raise StepFailed(
                     f"{step.summary}: {said or f'exit status {result.returncode}'}", result.returncode, said

@@ -46,7 +46,7 @@ def diff(
         if way and not (waits and delta.action is Action.CREATE):
             delta = _moved(delta, resource, way)
         change = replace(_change(resource, delta, answer), waits=waits, came_from=way[0] if way else "")
-        if change.runnable:
+        if change.runnable and delta.action not in (Action.ADOPT, Action.MOVE):  # these change marks alone
             changing.add(change.address)
             here.add(change.address.reference)
             restarting |= {change.address.reference} if delta.impact >= Impact.RESTART else set()
