@@ -109,7 +109,8 @@ def test_a_wrong_field_is_told_where_it_stands(fields: dict[str, Any], pointer: 
 
 
 def test_a_spec_is_still_one_when_it_is_made_again() -> None:
-    made = spec(image="a", disks={"root": "1GiB"}, networks=["dev"], access={"public_key": "ssh-ed25519 AAAA", "timeout": "9s"})
+    access = {"public_key": "ssh-ed25519 AAAA", "timeout": "9s"}
+    made = spec(image="a", disks={"root": "1GiB"}, networks=["dev"], access=access)
     assert made.replaced() == made
     with pytest.raises(ValidationError):
         made.replaced(cpu="many")

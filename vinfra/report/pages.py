@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vinfra.model.kind import Kinds
-from vinfra.report.reference import FieldDoc, example, field_docs, kind_doc, type_words
+from vinfra.report.reference import FieldDoc, example, field_docs, kind_doc, standing, type_words
 
 COMMON = (
     ("needs", "References such as `file:/etc/motd` that must be done before this object."),
@@ -78,7 +78,7 @@ def kinds_page(kinds: Kinds) -> str:
     ]
     for name, kind in kinds.items():
         short = f" A bare value means `{kind.SHORTHAND}`." if kind.SHORTHAND else ""
-        lines += [f"## {name}", "", kind_doc(kind), "", f"Section `{kind.SECTION}`.{short}", ""]
+        lines += [f"## {name}", "", kind_doc(kind), "", f"{standing(kind)}{short}", ""]
         lines += _table(("Field", "Type", "Default", "Impact", "Meaning"), map(_field_row, field_docs(kind.Spec)))
         lines += ["```yaml", example(kind), "```", ""]
     return _page("Kinds", lines)

@@ -39,7 +39,7 @@ def explain(kinds: Kinds, wanted: str = "", width: int | None = None) -> str:
     if field:
         return _explained(kind, next(doc for doc in docs if doc.name == field))
     short = f" A bare value means `{kind.SHORTHAND}`." if kind.SHORTHAND else ""
-    head = [f"{kind.NAME}: {kind_doc(kind)}", f"Section `{kind.SECTION}` of a blueprint.{short}"]
+    head = [f"{kind.NAME}: {kind_doc(kind)}", f"{standing(kind)}{short}"]
     rows = [(doc.name, doc.type, doc.impact, doc.doc) for doc in docs]
     text = [line for part in head for line in _filled(part, width)]
     return "\n".join([*text, "", *_aligned(rows, width), "", "Example:", *_indented(example(kind))])
@@ -158,6 +158,20 @@ def _explained(kind: Kind, doc: FieldDoc) -> str:
     lines.append(f"  impact    {doc.impact}")
     lines += [f"  example   {doc.name}: {doc.example}"] if doc.example else []
     return "\n".join([*lines, *(f"  note      {remark}" for remark in doc.remarks)])
+
+
+def standing(kind: Kind) -> str:
+    """Where a kind's section stands in a blueprint."""
+    section = f"Section `{kind.SECTION}`"
+    if has(kind, Trait.FLEET):
+        return f"{section} at the top of a blueprint; each says `{ON}: PATTERN`, the hosts it may use."
+    if has(kind, Trait.LAZY):
+        return f"{section} at the top of a blueprint; made on each host where something needs it."
+    if has(kind, Trait.TOP):
+        return f"{section} of hosts, or at the top of a blueprint, where each says `{ON}: PATTERN`."
+    if has(kind, Trait.SINGLE):
+        return f"{section} of hosts, which holds the fields themselves."
+    return f"{section} of hosts."
 
 
 def kind_doc(kind: Kind) -> str:

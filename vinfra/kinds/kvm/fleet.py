@@ -30,14 +30,14 @@ MEMBER = "kvm.domain"
 class Own(Shape):
     """What a fleet says beside what its members are."""
 
-    count: Whole | None = field("How many members; or `for_each`.")
+    count: Whole | None = field("How many members; or `for_each`.", examples=(4,))
     for_each: list[Text] | dict[str, Any] | None = field(
         "A member for each item of a list, or each key of a mapping: `member.key` and `member.value` in templates."
     )
     name: Text | None = field(
         "What members are called: a template over `member.number`, `member.key` and `member.value`. Without it "
         "`web-01`, or `web-blue` with `for_each`.",
-        examples=("{{ member.key }}.example.net",),
+        examples=("web{{ member.number }}.example.net",),
     )
     overrides: dict[str, Any] | None = field("Fields that are different for some members, by the member's name.")
     spread: Text = field(
