@@ -1,0 +1,199 @@
+"""Hosts with a libvirt that is only pretended: in memory they answer what is asked and do what steps say.
+
+As with libvirt, a definition and what runs of it are two: what is defined anew takes hold at the next start. Programs
+that a step calls do nothing and end well.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from vinfra import engine
+from vinfra.errors import Unreachable
+from vinfra.look import Look
+from vinfra.model.action import Impact
+from vinfra.model.mark import GUEST_NAMESPACE, Mark, parse
+from vinfra.model.outcome import Observers, Outcome
+from vinfra.model.plan import Plan
+from vinfra.model.question import Exec as Ask
+from vinfra.model.question import Question, Raw, ReadFile, ReadLibvirt, ReadMarks
+from vinfra.model.request import Consent, Request
+from vinfra.model.step import Append, AwaitGuest, Call, Step, StepResult, Verb, Virt
+
+GIB = 1 << 30
+IMAGES = "/var/lib/libvirt/images"
+POOL = f"<pool><name>default</name><available>{80 * GIB}</available><target><path>{IMAGES}</path></target></pool>"
+NETWORK = "<network><name>dev</name><bridge name='virbr7'/></network>"
+PREFIXES = {"domains": "", "networks": "net-", "pools": "pool-"}
+
+
+@dataclass
+class Thing:
+    """A domain, a network or a pool: its definition, what runs of it ("" when it is off), a pool's volumes."""
+
+    xml: str
+    live: str = ""
+    autostart: bool = False
+    volumes: dict[str, str] = field(default_factory=dict)
+
+
+def volume(xml: str) -> str:
+    """A volume's XML as libvirt tells it once it is there: with its path."""
+    tree = ElementTree.fromstring(xml)
+    ElementTree.SubElement(tree.find("target"), "path").text = f"{IMAGES}/{tree.findtext('name')}"
+    return ElementTree.tostring(tree, "unicode")
+
+
+def _answered(xml: str, user: str) -> str:
+    """A domain's XML with the address and the key that its guest told."""
+    told = f"<guest xmlns='{GUEST_NAMESPACE}' address='10.10.0.9' key='ssh-ed25519 AAAA' user='{user}'/>"
+    return re.sub(r"<[\w:]*guest [^>]*/>", "", xml).replace("</metadata>", f"{told}</metadata>")
+
+
+class Host:
+    """One host. `dead`: it does not answer; `delay`: a guest's boot, in seconds; `lines`: its mark file."""
+
+    def __init__(self, *, hypervisor: bool = True) -> None:
+        self.hypervisor, self.memory, self.dead, self.delay = hypervisor, 64 * GIB, False, 0.0
+        self.lines: list[str] = []
+        self.domains: dict[str, Thing] = {}
+        self.networks = {"dev": Thing(NETWORK, NETWORK, True)}
+        self.pools = {"default": Thing(POOL, POOL, True)}
+        self.lock = threading.Lock()
+
+    @property
+    def volumes(self) -> dict[str, str]:
+        return self.pools["default"].volumes
+
+    @property
+    def marks(self) -> dict[str, Mark]:
+        """The living marks, by reference: `domain:web-01`."""
+        found, _ = parse("\n".join(self.lines))
+        return {f"{kind.rpartition('.')[2]}:{name}": mark for (_, kind, name), mark in found.items()}
+
+    def ask(self, questions: Sequence[Question]) -> dict[Question, Raw]:
+        with self.lock:
+            return {question: self._told(question) for question in questions}
+
+    def run(self, step: Step) -> StepResult:
+        for call in step.calls:
+            if isinstance(call, AwaitGuest):
+                time.sleep(self.delay)
+            with self.lock:
+                self._do(call)
+        return StepResult(0)
+
+    def _told(self, question: Question) -> Raw:
+        match question:
+            case ReadLibvirt(sort) if self.hypervisor and sort in PREFIXES:
+                return Raw(0, self._virsh(sort).encode())
+            case ReadMarks():
+                return Raw(0, "\n".join(self.lines).encode())
+            case Ask(("nproc",)):
+                return Raw(0, b"16")
+            case ReadFile("/proc/meminfo"):
+                return Raw(0, f"MemTotal: {self.memory // 1024} kB\n".encode())
+            case Ask(("stat", *words)):  # of all paths only /etc is there
+                lines = (f"stat: cannot statx '{path}': No such file or directory" for path in words if path != "/etc")
+                return Raw(1, b"41ed:root:root:0:0:4096:0.0:/etc", "\n".join(lines))
+            case ReadFile():
+                return Raw(2, b"", "No such file or directory")
+        return Raw(127, b"", "not found")
+
+    def _virsh(self, sort: str) -> str:
+        """A batch of virsh's answers; a thing's name stands where its UUID does, which virsh takes as well."""
+        prefix, things = PREFIXES[sort], getattr(self, sort).items()
+        said = [f"virsh > {prefix}list --all --autostart --uuid", *(name for name, thing in things if thing.autostart)]
+        if sort == "domains":
+            states = (f"Domain: '{name}'\n  state.state={1 if thing.live else 5}" for name, thing in things)
+            said += ["virsh > domstats --state", *states]
+        for name, thing in things:
+            said += [f"virsh > {prefix}dumpxml --inactive {name}", thing.xml]
+            said += [f"virsh > {prefix}dumpxml {name}", thing.live] if thing.live else []
+            said += (f"virsh > vol-dumpxml {file}\n{xml}" for file, xml in thing.volumes.items())
+        return "\n".join((*said, "virsh > \n"))
+
+    def _do(self, call: Call) -> None:
+        match call:
+            case Append(_, line):
+                self.lines.append(line)
+            case AwaitGuest(name, login):
+                domain, user = self.domains[name], login.user
+                domain.xml, domain.live = (_answered(xml, user) for xml in (domain.xml, domain.live))
+            case Virt(Verb.VOLUME_CREATE, file):
+                assert file not in self.volumes
+                self.volumes[file] = volume(call.xml)
+            case Virt(Verb.VOLUME_DELETE, file):
+                self.volumes.pop(file, None)
+            case Virt():
+                self._turn(*call.verb.split("."), call)
+
+    def _turn(self, noun: str, verb: str, call: Virt) -> None:
+        """A verb that a domain and a network share, or that a domain alone knows; the others change nothing here."""
+        things = {"domain": self.domains, "network": self.networks}.get(noun, {})
+        if verb == "define":
+            things.setdefault(call.name, Thing("")).xml = call.xml
+        elif verb == "undefine":
+            things.pop(call.name, None)
+        elif thing := things.get(call.name):
+            changes = {
+                "start": {"live": thing.live or thing.xml},
+                "autostart": {"autostart": bool(call.number)},
+                "memory": {"live": re.sub(r"(<currentMemory[^>]*>)\d+", rf"\g<1>{call.number >> 10}", thing.live)},
+                **{name: {"live": ""} for name in ("stop", "shutdown", "destroy")},
+            }
+            vars(thing).update(changes[verb])
+
+
+class World:
+    """Hosts, and what looks at them: it stands where the connections do. Files are written to `folder`."""
+
+    def __init__(self, folder: Path, *names: str) -> None:
+        self.folder, self.hosts = folder, {name: Host() for name in names}
+        self.asked: list[str] = []
+        (folder / "id.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1 test\n")
+
+    def reader(self, name: str) -> Host:
+        self.asked.append(name)
+        if name not in self.hosts or self.hosts[name].dead:
+            raise Unreachable(f"{name} does not answer")
+        return self.hosts[name]
+
+    writer = reader
+
+    def join(self, host: Any) -> None:
+        self.hosts.setdefault(host.name, Host(hypervisor=False))
+
+    def request(self, blueprint: str, inventory: Iterable[str] = (), **given: Any) -> Request:
+        """A request on files; the inventory holds every hypervisor, or those named, in that order."""
+        names = inventory or [name for name, host in self.hosts.items() if host.hypervisor]
+        (self.folder / "blueprint.yaml").write_text(f"blueprint: pretend\n{blueprint}")
+        (self.folder / "inventory.yaml").write_text("hosts:\n" + "".join(f"  {name}: {{}}\n" for name in names))
+        return Request(self.folder / "blueprint.yaml", self.folder / "inventory.yaml", **given)
+
+    def look(self, blueprint: str, *, everywhere: bool = False, **given: Any) -> Look:
+        """A fresh look; with `everywhere` the one of a destroy."""
+        request = self.request(blueprint, **given)
+        wish = engine.validate(request)
+        return Look(request, replace(wish, resources=()) if everywhere else wish, self, Observers(), everywhere)
+
+    def plan(self, blueprint: str, **given: Any) -> Plan:
+        return self.look(blueprint, **given).plan()
+
+    def apply(self, blueprint: str, **given: Any) -> Outcome:
+        """Plan and run what is not refused, whatever it costs."""
+        look = self.look(blueprint, **given)
+        return look.run(look.plan(), Consent(Impact.DATA_LOSS, skip_refused=True), "run")
+
+    def migrate(self, name: str, old: str, new: str, *, autostart: bool = False) -> None:
+        """What somebody does by hand: a machine and its disks move; libvirt does not take autostart along."""
+        here, there = self.hosts[old], self.hosts[new]
+        there.domains[name] = here.domains.pop(name)
+        there.domains[name].autostart = autostart
+        for file in [file for file in here.volumes if file.startswith(f"{name}-")]:
+            there.volumes[file] = here.volumes.pop(file)
