@@ -135,3 +135,10 @@ def test_what_is_there_is_counted_once() -> None:
     sites = [site("hv1", "web-1", memory=2 * GIB + (512 << 20))]
     found = placed(fleet(2, hosts=("hv1",)), *sites)
     assert found.where == {"web-1": "hv1", "web-2": "hv1"}
+
+
+def test_what_a_host_outside_on_held_is_unknown_while_its_libvirt_does_not_answer() -> None:
+    silent = site("hv2", marks=("web-1",), answers={"web-1": Unknown("libvirt's daemon does not run")})
+    found = placed([machine("web-1", hosts=("hv1",))], site("hv1"), silent)
+    assert "hv2 held it" in found.unknown["web-1"]
+    assert not found.where

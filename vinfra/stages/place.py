@@ -148,8 +148,13 @@ class _Placing:
             before = [host for host in marked if host != there[0]]
             if (machine.kind, machine.name) not in self.sites[there[0]].marks and before:
                 self.moved[member] = (before[0], there[0])
-        elif asleep := [host for host in marked if isinstance(self.sites[host].found.get(machine), Later)]:
-            self._settle(demand, asleep[0])  # it was there when its libvirt last ran
+        elif asleep := [host for host in marked if isinstance(self.sites[host].found.get(machine), Later | Unknown)]:
+            # It was there when that libvirt last ran. What this plan starts is read again then; the rest is not known.
+            answer = self.sites[asleep[0]].found[machine]
+            if isinstance(answer, Later) and asleep[0] in demand.hosts:
+                self._settle(demand, asleep[0])
+            else:
+                self.unknown[member] = f"{asleep[0]} held it, and does not tell now: {getattr(answer, 'reason', '')}"
         elif blind := self._blind(demand, machine):
             self.unknown[member] = blind
         elif began := [host for host in marked if host in demand.hosts]:
