@@ -170,7 +170,6 @@ def test_nothing_moves_from_a_host_to_itself(world: World) -> None:
     followed = [line for line in world.hosts["hv1"].lines if "kvm.volume" in line]
     world.hosts["hv2"].lines += followed  # a run that followed the machine was cut off
     plan = world.plan(ONE, inventory=["hv2", "hv1"])
-    assert plan.moved == {"web-01": ("hv1", "hv2")}
     assert {change.came_from for change in plan.pending if change.delta.action is Action.MOVE} == {"hv1"}
 
 

@@ -83,7 +83,6 @@ class Look:
             digest=self.wish.blueprint.digest,
             warnings=warnings,
             seconds=time.monotonic() - began,
-            moved=self.placement.moved,
         )
 
     def run(self, plan: Plan, consent: Consent, run: str) -> Outcome:

@@ -7,7 +7,7 @@ defaults worth sharing (compare, nothing to wait for) are functions in `kinds.co
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from vinfra.model import spec as shape
 from vinfra.model.answer import Answer
@@ -85,6 +85,7 @@ class Tenant:
     owner: str = ""
 
 
+@runtime_checkable
 class Composite(Protocol):
     """A kind whose objects bring others along: the packages of a hypervisor, the volumes of a domain."""
 
@@ -93,6 +94,7 @@ class Composite(Protocol):
         ...
 
 
+@runtime_checkable
 class Machines(Protocol):
     """A kind whose objects are placed on hosts by what they need and what is free."""
 

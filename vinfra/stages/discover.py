@@ -15,7 +15,7 @@ from vinfra.model.address import Address
 from vinfra.model.answer import Answer, Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.discovery import HostState, Marks
-from vinfra.model.kind import FactsReader, Kinds, Tenant
+from vinfra.model.kind import Composite, FactsReader, Kinds, Machines, Tenant
 from vinfra.model.mark import DIRECTORY, VERSION, Birth, Mark, parse
 from vinfra.model.outcome import Observer
 from vinfra.model.question import Question, Raw, ReadMarks
@@ -142,7 +142,7 @@ def _first(host: str, wanted: tuple[Resource, ...], search: Search, reader: Read
     marks, complaints = _marks(answers[ReadMarks()]) if search.kinds else ({}, [])
     state = replace(state, facts=facts, marks=marks, complaints=tuple(complaints))
     movable = {item.address.kind for item in state.resources if item.demand}
-    machines = {name for name in movable if hasattr(search.kinds[name], "tenants")}
+    machines = {name for name in movable if isinstance(search.kinds[name], Machines)}
     views = {name: view for name, view in state.scopes(search.kinds).items() if name in machines}
     found = _read(views, search.kinds, answers)
     return Survey(host, state, answers, found, tuple(_tenants(machines, search.kinds, answers)))
@@ -150,8 +150,9 @@ def _first(host: str, wanted: tuple[Resource, ...], search: Search, reader: Read
 
 def _tenants(machines: Iterable[str], kinds: Kinds, answers: Mapping[Question, Raw]) -> Iterator[Tenant]:
     for name in machines:
-        kind: Any = kinds[name]
-        yield from kind.tenants(answers)
+        kind = kinds[name]
+        if isinstance(kind, Machines):
+            yield from kind.tenants(answers)
 
 
 def _rest(found: Survey, wanted: tuple[Resource, ...], search: Search, reader: Reader) -> HostState:
@@ -212,7 +213,7 @@ def _leftovers(host: str, search: Search, marks: Marks) -> tuple[Resource, ...]:
             pairs = (reference.split(":", 1) for reference in references)
             after = frozenset(Address(nouns[noun], host, name) for noun, name in pairs if noun in nouns)
             found.append(Resource(address, desired=None, after=after, protect=mark.protect))
-    wholes = {name for name, kind in search.kinds.items() if hasattr(kind, "parts")}
+    wholes = {name for name, kind in search.kinds.items() if isinstance(kind, Composite)}
     return tuple(_tied(resource, found) if resource.address.kind in wholes else resource for resource in found)
 
 

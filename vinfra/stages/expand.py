@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from vinfra.model.address import Address
 from vinfra.model.blueprint import Blueprint, Declaration, Demand, Resource
 from vinfra.model.inventory import Inventory
-from vinfra.model.kind import Kind, Kinds, Trait, has
+from vinfra.model.kind import Composite, Kind, Kinds, Machines, Trait, has
 from vinfra.model.source import Position, Problem
 from vinfra.model.values import TYPED
 from vinfra.text.access import with_public_key
@@ -158,11 +158,11 @@ class _Expansion:
                 self.complaints.take(*result)
 
     def _member(self, declaration: Declaration, item: Item, fleet: Any, hosts: tuple[str, ...]) -> None:
-        if item.desired is None:
+        machine = self.kinds[declaration.kind]
+        if item.desired is None or not isinstance(machine, Machines):
             return
-        machine: Any = self.kinds[declaration.kind]
-        item = self._referring(item, machine, declaration.name)
         cpu, memory = machine.demand(item.desired)
+        item = self._referring(item, self.kinds[declaration.kind], declaration.name)
         name = declaration.path[-1]
         demand = Demand(declaration.name, name, hosts, cpu, memory, fleet.spread, fleet.anti_affinity)
         self._wish(declaration, item, ANYWHERE, demand)
@@ -173,8 +173,8 @@ class _Expansion:
 
     def _parts(self, whole: _Wish, host: str) -> None:
         """What an object is made of, declared by the same lines."""
-        kind: Any = self.kinds[whole.address.kind]
-        if whole.item.desired is None or not hasattr(kind, "parts"):
+        kind = self.kinds[whole.address.kind]
+        if whole.item.desired is None or not isinstance(kind, Composite):
             return
         declaration = whole.declaration
         for part in kind.parts(declaration.name, whole.item.desired):
@@ -230,7 +230,7 @@ class _Expansion:
         identity = self.kinds[declaration.kind].identity(declaration.name)
         other = self.identities.setdefault((host, identity or str(address)), address)
         first = wishes.get(address)
-        if hasattr(self.kinds[declaration.kind], "demand"):
+        if isinstance(self.kinds[declaration.kind], Machines):
             self._check_machine(declaration, host)
         if other != address:
             self._clash(

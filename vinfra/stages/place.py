@@ -140,29 +140,40 @@ class _Placing:
             advice = "name that host, or move it there yourself (virsh migrate)"
             self.refused[member] = f"is on {there[0]}, which `on:` does not name; {advice}"
         elif there:
-            self._settle(demand, there[0])
-            for tenant in self.sites[there[0]].tenants:
-                if tenant.name == member:  # what it takes is counted among the tenants of that host already
-                    self.rooms[there[0]].cpu += tenant.cpu
-                    self.rooms[there[0]].memory += tenant.memory
+            self._stay(demand, there[0])
             before = [host for host in marked if host != there[0]]
             if (machine.kind, machine.name) not in self.sites[there[0]].marks and before:
                 self.moved[member] = (before[0], there[0])
-        elif asleep := [host for host in marked if isinstance(self.sites[host].found.get(machine), Later | Unknown)]:
+        else:
+            return self._begun(demand, machine, marked)
+        return True
+
+    def _stay(self, demand: Demand, host: str) -> None:
+        """Its place is where it is; what it takes is counted among the tenants of that host already."""
+        self._settle(demand, host)
+        for tenant in self.sites[host].tenants:
+            if tenant.name == demand.member:
+                self.rooms[host].cpu += tenant.cpu
+                self.rooms[host].memory += tenant.memory
+
+    def _begun(self, demand: Demand, machine: Address, marked: Sequence[str]) -> bool:
+        """Whether a machine that nobody has seen must stay with its marks, or cannot be given a place."""
+        member = demand.member
+        silent = [host for host in marked if isinstance(self.sites[host].found.get(machine), Later | Unknown)]
+        begun = [host for host in marked if host in demand.hosts]
+        if silent:
             # It was there when that libvirt last ran. What this plan starts is read again then; the rest is not known.
-            answer = self.sites[asleep[0]].found[machine]
-            if isinstance(answer, Later) and asleep[0] in demand.hosts:
-                self._settle(demand, asleep[0])
+            answer = self.sites[silent[0]].found[machine]
+            if isinstance(answer, Later) and silent[0] in demand.hosts:
+                self._settle(demand, silent[0])
             else:
-                self.unknown[member] = f"{asleep[0]} held it, and does not tell now: {getattr(answer, 'reason', '')}"
+                self.unknown[member] = f"{silent[0]} held it, and does not tell now: {getattr(answer, 'reason', '')}"
         elif blind := self._blind(demand, machine):
             self.unknown[member] = blind
-        elif began := [host for host in marked if host in demand.hosts]:
-            objection = self.rooms[began[0]].objection(demand)
-            if objection:
-                self.refused[member] = f"was begun on {began[0]}, which {objection}"
-            else:
-                self._settle(demand, began[0])
+        elif begun and (objection := self.rooms[begun[0]].objection(demand)):
+            self.refused[member] = f"was begun on {begun[0]}, which {objection}"
+        elif begun:
+            self._settle(demand, begun[0])
         else:
             return False
         return True

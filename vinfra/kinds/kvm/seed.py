@@ -35,7 +35,6 @@ SHARED = False
 
 # A file keeps its size while its content changes a little: the machine that runs with it would not see another size.
 ROOM = 256 * 1024
-HOSTNAME = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 
 
 def _mapping(value: Any) -> Any:
