@@ -3,7 +3,7 @@
 load → validate → expand → discover → place → diff → plan → apply → report
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from vinfra.stages.load import load
 from vinfra.stages.validate import validate as check
 from vinfra.text.inventory import read_inventory
 from vinfra.text.yaml import parse
+from vinfra.transport.leases import outlast
 from vinfra.transport.reach import Connections
 
 NOBODY = Observers()
@@ -57,16 +58,17 @@ def apply(request: Request, consent: Consent, observer: Observer = NOBODY, run: 
     """Plan, ask for consent, run. Raises RefusedError before the first step when the plan holds what may not run."""
     wish = validate(request)
     with Connections(wish.inventory) as connections:
-        look = Look(request, wish, connections, observer)
-        return look.run(look.plan(), consent, run)
+        look, made = _undisturbed(lambda: Look(request, wish, connections, observer))
+        return look.run(made, consent, run)
 
 
 def destroy(request: Request, consent: Consent, observer: Observer = NOBODY, run: str = "") -> Outcome:
     """Remove all that this blueprint created on the inventory's hosts; what was there before stays."""
     wish = validate(request)
     with Connections(wish.inventory) as connections:
-        look = Look(request, replace(wish, resources=()), connections, observer, everywhere=True)
-        return look.run(look.plan(), consent, run)
+        bare = replace(wish, resources=())
+        look, made = _undisturbed(lambda: Look(request, bare, connections, observer, everywhere=True))
+        return look.run(made, consent, run)
 
 
 def facts(inventory: Path | None, pattern: str, forks: int = 50, observer: Observer = NOBODY) -> dict[str, HostState]:
@@ -150,11 +152,24 @@ def apply_saved(
     if wish.blueprint.digest != saved.digest:
         raise RefusedError(f"{file}: the blueprint, its variables or the inventory changed since", "plan again")
     with Connections(wish.inventory) as connections:
-        look = Look(request, wish, connections, observer)
-        fresh = look.plan()
+        look, fresh = _undisturbed(lambda: Look(request, wish, connections, observer))
         if stale := plan_file.differences(saved, fresh):
             raise RefusedError(f"{file} is stale:\n  " + "\n  ".join(stale), "plan again")
         return look.run(fresh, consent, run)
+
+
+def _undisturbed(begin: Callable[[], Look]) -> tuple[Look, Plan]:
+    """A plan of hosts that nobody else is changing meanwhile: whoever does is waited for, as long as a dead one lasts.
+
+    Raises RefusedError when somebody is still at it then.
+    """
+    look = begin()
+    made = look.plan()
+    if look.held:
+        outlast(look.connections, look.held)
+        look = begin()
+        made = look.plan()
+    return look, made
 
 
 def _inventory(file: Path | None) -> Inventory:

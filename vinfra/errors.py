@@ -7,6 +7,7 @@
     ├── StepFailed                a step ran on the target and failed
     └── TransportError            exit 4: the target could not be asked or reached
         ├── Unreachable           no answer, connection lost, time ran out
+        ├── LeaseLost             another run holds the host now, or nobody knows any more
         ├── HostKeyRefused        unknown or changed host key
         ├── LoginRefused          the target does not accept our key or password
         └── SudoRefused           logged in, but not allowed to become root
@@ -86,6 +87,10 @@ class TransportError(VinfraError):
 
 class Unreachable(TransportError):
     """No answer, connection lost, or time ran out."""
+
+
+class LeaseLost(TransportError):
+    """The lease on the target ended while we worked: the next step does not run."""
 
 
 class HostKeyRefused(TransportError):

@@ -25,6 +25,7 @@ from vinfra.model.change import Change, Delta
 from vinfra.model.discovery import HostState
 from vinfra.model.inventory import Host
 from vinfra.model.kind import Kinds
+from vinfra.model.lease import Lease
 from vinfra.model.mark import Mark
 from vinfra.model.outcome import Observer, Observers, Outcome
 from vinfra.model.placement import Placement
@@ -38,6 +39,7 @@ from vinfra.stages.place import Site, marks_of, place, settled
 from vinfra.stages.plan import plan as make_plan
 from vinfra.stages.plan import with_steps
 from vinfra.stages.render import Sources, render
+from vinfra.transport.leases import Leases, died, holder
 from vinfra.transport.reach import Connections
 from vinfra.transport.secrets import reveal
 
@@ -96,16 +98,33 @@ class Look:
             )
         if plan.runnable and not consent.confirm(plan):
             raise RefusedError("not confirmed, nothing was touched")
+        leases = Leases(self.connections, holder(run), self.request.forks)
         tools = Tools(
-            writer=self.connections.writer,
+            writer=leases.writer,
             again=self._again,
             marks={host: state.marks for host, state in self.states.items()},
             run=run,
             forks=self.request.forks,
             clean=self.everywhere,
         )
-        outcomes, interrupted = run_plan(plan, tools, self.observer)
+        busy = {row.place for row in plan.runnable} & self.states.keys()
+        with leases:
+            leases.take({host: self.states[host].lease for host in busy if self._told(host)})
+            outcomes, interrupted = run_plan(plan, tools, self.observer)
         return Outcome(run, plan, outcomes, interrupted)
+
+    def _told(self, host: str) -> bool:
+        """Whether the host was read itself: a machine that is not up yet is held once it is."""
+        return bool(self.states[host].facts)
+
+    @property
+    def held(self) -> dict[str, Lease]:
+        """The hosts that somebody else is changing right now: what was read of them will not stay so."""
+        return {
+            host: state.lease
+            for host, state in self.states.items()
+            if state.lease.held and not died(state.lease.holder)
+        }
 
     def _check_targets(self) -> None:
         """Each --target must name something: one with a slip in it would pass for "no drift"."""

@@ -101,7 +101,9 @@ def test_bytes_that_are_no_text(data: bytes, said: str) -> None:
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "- " * 100_000, "? " * 100_000], ids=["flow", "block", "keys"])
 def test_depth_never_reaches_the_c_stack(text: str) -> None:
-    assert "nested deeper than 100 levels" in str(parse(text.encode(), "f.yaml").problems[0])
+    said = str(parse(text.encode(), "f.yaml").problems[0])
+    # libyaml itself stops at 1000 since PyYAML 6.0.4's copy.
+    assert "nested deeper than 100 levels" in said or "maximum nesting depth" in said
 
 
 def test_many_aliases_are_fine_when_people_write_them() -> None:

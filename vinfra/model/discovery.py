@@ -8,6 +8,7 @@ from vinfra.model.address import Address
 from vinfra.model.answer import Answer
 from vinfra.model.blueprint import Resource
 from vinfra.model.kind import Kinds, Scope
+from vinfra.model.lease import NOBODYS, Lease
 from vinfra.model.mark import Mark
 
 Marks = Mapping[tuple[str, str, str], Mark]
@@ -20,7 +21,7 @@ class HostState:
     `error` says why it could not be read; everything else is then empty.
 
     `resources` are the placed ones, with what a blueprint left behind added (desired None); `around` are those that are
-    declared there as well, but not looked at this time. `refused` says why a
+    declared there as well, but not looked at this time. `lease` says who may change it now. `refused` says why a
     resource could not be placed, such as a template over a fact that this host does not have.
     """
 
@@ -34,6 +35,7 @@ class HostState:
     answers: Mapping[Address, Answer] = field(default_factory=dict)
     refused: Mapping[Address, str] = field(default_factory=dict)
     complaints: tuple[str, ...] = ()
+    lease: Lease = NOBODYS
     seconds: float = 0.0
 
     def scopes(self, kinds: Kinds) -> dict[str, Scope]:

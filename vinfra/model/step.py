@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from vinfra.model.action import Impact
 from vinfra.model.inventory import Host
+from vinfra.model.lease import SECONDS, Grip
 
 # In a Shell's text or a Write's path: a folder made for this one step, open to nobody else, and gone after it.
 SCRATCH = "/tmp/vinfra-scratch"  # noqa: S108  the transport puts an unforeseeable name in its place
@@ -121,14 +122,34 @@ class AwaitGuest:
     seconds: float = 300.0
 
 
-Call = Exec | Write | Append | Shell | Virt | AwaitGuest
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Take, renew or give back the host's lease (model.lease) under `token`, for so many seconds.
+
+    `seen` is the token that was there when the host was read, None if it does not matter; `dead` that of a holder known
+    to have died. Fails with HELD while another one holds it and CHANGED if another one held it since; its output is
+    then that one's lease.
+    """
+
+    grip: Grip
+    token: str
+    holder: str = ""
+    seen: str | None = None
+    dead: str = ""
+    seconds: int = SECONDS
+
+
+HELD, CHANGED = 76, 77  # exit statuses of Hold
+
+Call = Exec | Write | Append | Shell | Virt | AwaitGuest | Hold
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One thing to do on one host. `summary` is its line in the plan; `timeout` is in seconds.
 
-    `secret` says that a call holds what must not be printed or saved.
+    `secret` says that a call holds what must not be printed or saved. `fence` is the token under which the host's
+    lease must be held when it begins ("" for none): whoever lost the lease does not even begin.
     """
 
     summary: str
@@ -136,6 +157,7 @@ class Step:
     impact: Impact = Impact.LIVE
     timeout: float = 600.0
     secret: bool = False
+    fence: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,10 @@ on the hosts is told by the hosts' own marks, so a journal that is lost or cut s
 content, no value and nothing of a step but its summary.
 """
 
-import getpass
 import hashlib
 import json
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +21,8 @@ from vinfra.errors import ExitCode, VinfraError
 from vinfra.model.change import Change
 from vinfra.model.outcome import ChangeOutcome
 from vinfra.model.step import Step, StepResult
+from vinfra.process import birth as process_birth
+from vinfra.process import who
 
 FORMAT = 1
 KEEP = 200
@@ -34,16 +34,6 @@ def state_directory(environment: Mapping[str, str] = os.environ) -> Path:
         return Path(named)
     home = environment.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(home) / "vinfra"
-
-
-def process_birth(pid: int) -> str:
-    """When a process began, told apart from another of the same number later; "" when there is none."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        return f"{boot}/{status.rpartition(')')[2].split()[19]}"
-    except (OSError, IndexError):
-        return ""
 
 
 class Journal:
@@ -67,7 +57,7 @@ class Journal:
                 "command": list(command),
                 "blueprint": str(blueprint),
                 "digest": _digest(blueprint),
-                "who": _who(),
+                "who": who(),
                 "pid": os.getpid(),
                 "birth": process_birth(os.getpid()),
             }
@@ -161,15 +151,6 @@ def _digest(blueprint: Path) -> str:
         return hashlib.sha256(blueprint.read_bytes()).hexdigest()[:16]
     except OSError:
         return ""
-
-
-def _who() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    asked = os.environ.get("SUDO_USER")
-    return f"{user}{f' (sudo by {asked})' if asked else ''}@{socket.gethostname()}"
 
 
 def _code_of(error: BaseException | None) -> ExitCode:

@@ -10,7 +10,8 @@ from typing import Any
 from rich.text import Text
 
 from vinfra.errors import ExitCode, UsageError
-from vinfra.report.journal import FORMAT, process_birth
+from vinfra.process import birth as process_birth
+from vinfra.report.journal import FORMAT
 from vinfra.report.terminal import padded
 from vinfra.report.visible import visible
 

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from vinfra.errors import TransportError
+from vinfra.model import lease
 from vinfra.model.address import Address
 from vinfra.model.answer import Answer, Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.discovery import HostState, Marks
 from vinfra.model.kind import Composite, FactsReader, Kinds, Machines, Tenant
+from vinfra.model.lease import LEASE
 from vinfra.model.mark import DIRECTORY, VERSION, Birth, Mark, parse
 from vinfra.model.outcome import Observer
-from vinfra.model.question import Question, Raw, ReadMarks
+from vinfra.model.question import Question, Raw, ReadFile, ReadMarks
 from vinfra.model.transport import Reader
 
 # Kinds ask in layers (a pool, then its volumes); more rounds than this mean that two kinds keep each other asking.
@@ -136,11 +138,13 @@ def _told(error: Exception) -> str:
 def _first(host: str, wanted: tuple[Resource, ...], search: Search, reader: Reader) -> Survey:
     around = tuple(map(_without_deferred, search.around(host)))
     state = HostState(host, search.owner, resources=tuple(map(_without_deferred, wanted)), around=around)
-    asked = dict.fromkeys((*search.facts.ask(), ReadMarks(), *_questions(state, search, {})))
+    known = (ReadMarks(), ReadFile(LEASE))
+    asked = dict.fromkeys((*search.facts.ask(), *known, *_questions(state, search, {})))
     answers = dict(reader.ask(tuple(asked)))
     facts = search.facts.read(answers)
     marks, complaints = _marks(answers[ReadMarks()]) if search.kinds else ({}, [])
-    state = replace(state, facts=facts, marks=marks, complaints=tuple(complaints))
+    held = lease.parse(answers[ReadFile(LEASE)].text, facts.get("uptime"))
+    state = replace(state, facts=facts, marks=marks, complaints=tuple(complaints), lease=held)
     movable = {item.address.kind for item in state.resources if item.demand}
     machines = {name for name in movable if isinstance(search.kinds[name], Machines)}
     views = {name: view for name, view in state.scopes(search.kinds).items() if name in machines}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Protocol
 
-from vinfra.errors import SudoRefused, TransportError, Unreachable
+from vinfra.errors import LeaseLost, SudoRefused, TransportError, Unreachable
 from vinfra.model.question import Question, Raw
 from vinfra.model.step import AwaitGuest, Step, StepResult, Virt
 from vinfra.transport import probe, shell, steps, sudo
@@ -206,7 +206,10 @@ class Session:
                 f"{self.host}: no end of {step.summary!r} after {step.timeout:g} s, and it may still be running",
                 "look at the host before running it again",
             ) from error
-        return steps.parse_step(heard.out, heard.err, nonce, step) or self._unfinished(heard, nonce, step)
+        result = steps.parse_step(heard.out, heard.err, nonce, step) or self._unfinished(heard, nonce, step)
+        if result.call >= len(step.calls):
+            raise LeaseLost(f"{self.host}: the lease on it is not ours any more, so {step.summary!r} did not run")
+        return result
 
     def _unfinished(self, heard: Heard, nonce: str, step: Step) -> StepResult:
         """A step whose script did not come to its end: stopped by its time limit, killed, or lost."""

@@ -5,7 +5,8 @@ import shlex
 from collections.abc import Callable
 from dataclasses import replace
 
-from vinfra.model.step import SCRATCH, Append, Call, Exec, Shell, Step, StepResult, Virt, Write
+from vinfra.model import lease
+from vinfra.model.step import CHANGED, HELD, SCRATCH, Append, Call, Exec, Hold, Shell, Step, StepResult, Virt, Write
 from vinfra.transport import shell
 
 KEPT = 65536
@@ -57,15 +58,48 @@ cat >>"$1"
 }
 """
 
+# now, then lease: the fields of the lease, and what a run does with it: grip, token, seconds, seen, dead; the holder on
+# standard input. One at a time by flock, and one rename puts the new line there. `fenced` is asked before a step.
+_LEASE = f"""\
+now() {{
+end=0 token= holder=
+[ ! -f {lease.LEASE} ] || read -r end token holder <{lease.LEASE}
+case $end in ''|*[!0-9]*) end=0;; esac
+read -r up _ </proc/uptime && up=${{up%%.*}}
+[ $end -gt $up ] && [ $end -le $((up + {lease.LONGEST})) ] || end=0
+}}
+fenced() {{ now; [ $end != 0 ] && [ "$token" = "$1" ]; }}
+lease() {{
+umask 077
+mkdir -p -m 0700 {lease.LEASE.rpartition("/")[0]} || exit 1
+exec 8>{lease.LEASE}.lock && flock -w 20 8 || exit 1
+now
+case $1 in
+take)
+if [ $end != 0 ] && [ "$token" != "$2" ] && [ "$token" != "$5" ]; then r={HELD}
+elif [ "$4" != any ] && [ "$4" != "=$token" ]; then r={CHANGED}
+else r=0; fi;;
+*) if [ "$token" = "$2" ]; then r=0; else r={HELD}; fi;;  # one that lapsed and that nobody took is still ours
+esac
+[ $r = 0 ] || {{ printf '%s %s %s\\n' "$((end ? end - up : 0))" "$token" "$holder"; exit $r; }}
+[ $1 = release ] && end=0 || end=$((up + $3))
+{{ printf '%s %s ' $end "$2" && cat; }} >{lease.LEASE}.new && mv -f {lease.LEASE}.new {lease.LEASE}
+}}
+"""
+
 
 def step_script(step: Step, nonce: str) -> bytes:
     """One script for all calls of a step. What is secret travels in it, and never in a process's arguments."""
+    leased = step.fence or any(isinstance(call, Hold) for call in step.calls)
     lines = [
         "{",
         shell.PREAMBLE + f"N={nonce}; umask 022",
         "case $(command -v printf) in /*) echo 'this shell has no printf of its own' >&2; exit 126;; esac",
-        _FUNCTIONS + "printf '\\n%s begin\\n' $N; printf '\\n%s begin\\n' $N >&2",
+        _FUNCTIONS + (_LEASE if leased else ""),
+        "printf '\\n%s begin\\n' $N; printf '\\n%s begin\\n' $N >&2",
     ]
+    if step.fence:
+        lines.append(f"fenced {shell.words([step.fence])} || {{ end {len(step.calls)} {HELD}; exit 1; }}")
     scratch = f"/tmp/vinfra-{nonce}"  # noqa: S108  made with mkdir, which fails if it is there
     calls = [_scratched(call, scratch) for call in step.calls]
     if calls != list(step.calls):
@@ -173,4 +207,17 @@ def _shell(call: Call) -> str:
     return f"( eval {shlex.quote(call.text)} ) </dev/null"
 
 
-_RENDERERS: dict[type, Callable[[Call], str]] = {Exec: _exec, Write: _write, Append: _append, Shell: _shell}
+def _hold(call: Call) -> str:
+    assert isinstance(call, Hold)
+    seen = "any" if call.seen is None else f"={call.seen}"
+    arguments = shell.words([call.grip, call.token, str(call.seconds), seen, call.dead])
+    return f"{{ {shell.emit(shell.raw(call.holder + chr(10)))}\n}} | ( lease {arguments} )"
+
+
+_RENDERERS: dict[type, Callable[[Call], str]] = {
+    Exec: _exec,
+    Write: _write,
+    Append: _append,
+    Shell: _shell,
+    Hold: _hold,
+}

@@ -1,0 +1,200 @@
+"""The leases of one run: taken on each host before its first step, renewed while it works, given back at its end.
+
+Whoever holds a host's lease may change it. A controller that dies renews no more, so its lease ends by itself; there is
+no command to break one. Each step carries the lease's token, which the host checks in the same round trip
+(`Step.fence`), so that a controller that lost its lease stops before its next step.
+"""
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+from vinfra import process
+from vinfra.errors import LeaseLost, RefusedError, TransportError
+from vinfra.model.lease import LEASE, SECONDS, Grip, Holder, Lease, parse
+from vinfra.model.question import Question, Raw, ReadFile
+from vinfra.model.step import CHANGED, HELD, Hold, Step, StepResult
+from vinfra.model.transport import Writer
+from vinfra.transport.reach import Connections
+
+_EVERY = SECONDS / 3  # two renewals may be lost on the way
+_PATIENCE = SECONDS + 5.0
+_LOOKS = 1.0
+_UPTIME = ReadFile("/proc/uptime")
+
+
+def holder(run: str) -> Holder:
+    """This process, for a run of that id."""
+    return Holder(run, process.who(), process.machine(), os.getpid(), process.birth(os.getpid()))
+
+
+def died(holder: Holder) -> bool:
+    """Whether a holder was a process of this very machine that is no more. Of other machines nobody knows."""
+    return bool(holder.birth) and holder.machine == process.machine() and process.birth(holder.pid) != holder.birth
+
+
+def outlast(connections: Connections, held: Mapping[str, Lease]) -> None:
+    """Wait until nobody holds these hosts, as long as a dead holder's lease lasts. Raises RefusedError."""
+    until = time.monotonic() + _PATIENCE
+    left = dict(held)
+    while True:
+        left = {host: lease for host in left if (lease := _look(connections, host)).held and not died(lease.holder)}
+        if not left:
+            return
+        if time.monotonic() > until:
+            raise _refused(left)
+        time.sleep(_LOOKS)
+
+
+def _look(connections: Connections, host: str) -> Lease:
+    """A host's lease now; one that cannot be read any more is nobody's concern here, for the next look tells."""
+    asked = (_UPTIME, ReadFile(LEASE))
+    try:
+        answers = connections.reader(host).ask(asked)
+    except TransportError:
+        return Lease()
+    uptime = answers[_UPTIME].text.split()
+    return parse(answers[ReadFile(LEASE)].text, float(uptime[0]) if uptime else None)
+
+
+def _refused(held: Mapping[str, Lease]) -> RefusedError:
+    lines = (f"{host}: {lease.holder} is at work there" for host, lease in sorted(held.items()))
+    return RefusedError(
+        "nothing was touched, somebody else is applying:\n  " + "\n  ".join(lines),
+        f"wait for its end; should it be dead, its lease ends by itself within {SECONDS} s",
+    )
+
+
+@dataclass(slots=True)
+class _Held:
+    """One host's lease: until when it surely holds, by this machine's clock, and why it does not any more."""
+
+    until: float
+    lost: str = ""
+
+
+class Leases:
+    """Use it as a context manager; the hosts' writers hold good within. Safe to use from many threads."""
+
+    def __init__(self, connections: Connections, holder: Holder, forks: int = 50) -> None:
+        self._connections = connections
+        self._holder = holder
+        self._token = secrets.token_hex(8)
+        self._forks = forks
+        self._held: dict[str, _Held] = {}
+        self._lock = threading.Lock()
+        self._taking: dict[str, threading.Lock] = {}
+        self._over = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="leases", daemon=True)
+
+    def take(self, seen: Mapping[str, Lease]) -> None:
+        """Take the lease of each host, as it was when the host was read: all of them or none. Raises RefusedError."""
+        if not seen:
+            return
+
+        def one(host: str) -> Lease | None:
+            dead = seen[host].token if died(seen[host].holder) else ""
+            try:
+                return self._take(host, seen[host].token, dead)
+            except TransportError as error:
+                self._held[host] = _Held(0.0, lost=error.message)
+                return None
+
+        with ThreadPoolExecutor(max(1, min(self._forks, len(seen)))) as pool:
+            results = dict(zip(seen, pool.map(one, seen), strict=True))
+        held = {host: lease for host, lease in results.items() if lease and lease.held}
+        moved = {host: lease for host, lease in results.items() if lease and not lease.held}
+        if held:
+            raise _refused(held)
+        if moved:
+            lines = "\n  ".join(f"{host}: {lease.holder} applied there" for host, lease in sorted(moved.items()))
+            raise RefusedError(f"nothing was touched, it is not what the plan was made from:\n  {lines}", "plan again")
+
+    def writer(self, host: str) -> Writer:
+        """The writer of a host whose steps run under its lease, which is taken at the first one unless it was."""
+        return _Fenced(host, self._connections.writer(host), self)
+
+    def fence(self, host: str) -> str:
+        """The token that a step must carry. Raises LeaseLost, and RefusedError's reason as LeaseLost mid-run."""
+        with self._lock:
+            taking = self._taking.setdefault(host, threading.Lock())
+        with taking:
+            if host not in self._held and (other := self._take(host, None, "")):
+                raise LeaseLost(f"{host}: {other.holder} is at work there", "run it again after that")
+        held = self._held[host]
+        if held.lost or time.monotonic() > held.until:
+            raise LeaseLost(f"{host}: the lease on it ended: {held.lost or 'it could not be renewed in time'}")
+        return self._token
+
+    def __enter__(self) -> Self:
+        self._keeper.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        if kind is not None and issubclass(kind, KeyboardInterrupt):  # nobody waits for hosts now; leases end anyway
+            return
+        hosts = [host for host, held in self._held.items() if not held.lost]
+        with ThreadPoolExecutor(max(1, min(self._forks, len(hosts)))) as pool:
+            list(pool.map(self._release, hosts))
+
+    def _take(self, host: str, seen: str | None, dead: str) -> Lease | None:
+        """None when it is ours now, else whose it is, or was since the host was read. Raises TransportError."""
+        began = time.monotonic()
+        call = Hold(Grip.TAKE, self._token, self._holder.line(), seen, dead)
+        result = self._hold(host, call)
+        if result.returncode in (HELD, CHANGED):
+            lease = parse(result.out, 0.0)
+            return replace(lease, left=max(1, lease.left)) if result.returncode == HELD else replace(lease, left=0)
+        if result.returncode:
+            raise TransportError(f"{host}: its lease cannot be taken: {result.err.strip()}", "it needs flock and /run")
+        self._held[host] = _Held(began + SECONDS)
+        return None
+
+    def _hold(self, host: str, call: Hold) -> StepResult:
+        return self._connections.writer(host).run(Step(f"{call.grip} the lease", (call,), timeout=25.0))
+
+    def _release(self, host: str) -> None:
+        with suppress(TransportError):  # it lapses
+            self._hold(host, Hold(Grip.RELEASE, self._token, self._holder.line()))
+
+    def _keep(self) -> None:
+        """Renew all leases every few seconds, until the run is over."""
+        with ThreadPoolExecutor(self._forks, thread_name_prefix="lease") as pool:
+            while not self._over.wait(_EVERY):
+                list(pool.map(self._renew, [host for host, held in list(self._held.items()) if not held.lost]))
+
+    def _renew(self, host: str) -> None:
+        began, held = time.monotonic(), self._held[host]
+        try:
+            result = self._hold(host, Hold(Grip.RENEW, self._token, self._holder.line()))
+        except TransportError:
+            return  # the next one may come through; if none does, the lease ends
+        if result.returncode == HELD:
+            held.lost = f"{parse(result.out, 0.0).holder} has it"
+        elif not result.returncode:
+            held.until = began + SECONDS
+
+
+class _Fenced:
+    """A host's writer whose steps all carry the lease's token."""
+
+    def __init__(self, host: str, writer: Writer, leases: Leases) -> None:
+        self._host = host
+        self._writer = writer
+        self._leases = leases
+
+    def ask(self, questions: Sequence[Question]) -> Mapping[Question, Raw]:
+        return self._writer.ask(questions)
+
+    def run(self, step: Step) -> StepResult:
+        return self._writer.run(replace(step, fence=self._leases.fence(self._host)))
