@@ -3,7 +3,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := python3 python3-venv busybox ca-certificates iproute2 mmdebstrap openssh-client runc \
+PACKAGES := python3 python3-venv busybox ca-certificates git iproute2 mmdebstrap openssh-client runc \
   gcc libc6-dev libvirt-dev pkg-config python3-dev
 export VINFRA_CACHE ?= $(CURDIR)/.cache
 

@@ -186,4 +186,7 @@ def _inventory(file: Path | None) -> Inventory:
 
 
 def _inputs(request: Request) -> dict[str, Any]:
-    return {name: getattr(request, name) for name in ("blueprint", "inventory", "var_files", "extra", "limit", "prune")}
+    return {
+        name: getattr(request, name)
+        for name in ("blueprint", "inventory", "var_files", "extra", "limit", "prune", "supersede")
+    }

@@ -17,6 +17,7 @@ from vinfra.kinds.kvm import census
 from vinfra.model.machine import Machine, Site
 from vinfra.model.outcome import Observer
 from vinfra.model.step import Step, Verb, Virt
+from vinfra.transport.leases import Leases, holder
 from vinfra.transport.reach import Connections
 
 GRACE = 30.0
@@ -89,12 +90,13 @@ def power(connections: Connections, machines: Sequence[Machine], action: Action)
         call = Virt(action.verb, machine.name, seconds=action.seconds)
         try:
             step = Step(f"{action.verb} {machine.name}", (call,), timeout=action.seconds + GRACE)
-            result = connections.writer(machine.host).run(step)
+            result = leases.writer(machine.host).run(step)
         except TransportError as error:
             return str(error)
         return (result.err or f"exit status {result.returncode}") if result.returncode else ""
 
-    return _side_by_side(one, machines, 50)
+    with Leases(connections, holder(action.verb.value)) as leases:
+        return _side_by_side(one, machines, 50)
 
 
 def _side_by_side(work: Callable[[_In], _Out], items: Sequence[_In], forks: int) -> list[tuple[_In, _Out]]:

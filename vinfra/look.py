@@ -14,6 +14,7 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 from vinfra.aim import Aim, names_of
+from vinfra.checkout import Checkout
 from vinfra.errors import RefusedError, Unreachable, UsageError
 from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.registry import kinds as known_kinds
@@ -83,6 +84,7 @@ class Look:
             made,
             changes=(*self._unplaced(), *made.changes),
             digest=self.wish.blueprint.digest,
+            commit=self._checkout.commit,
             warnings=warnings,
             seconds=time.monotonic() - began,
         )
@@ -159,6 +161,28 @@ class Look:
             resource.address == address for resource in (*self.placed[address.host], *self._around(address.host))
         )
         return not unsettled and not here and self.aim.aimed(Resource(address, None))
+
+    @cached_property
+    def _checkout(self) -> Checkout:
+        return Checkout(self.request.blueprint.absolute().parent, self.wish.blueprint.files)
+
+    def _behind(self, mark: Mark) -> str:
+        """Why a mark is of a newer version of this blueprint than ours; "" if it is not, or if that does not matter.
+
+        git knows, where there is one. Elsewhere: our version was applied before, and nobody wrote in it since.
+        """
+        ours, checkout = self.wish.blueprint.digest[:16], self._checkout
+        if self.everywhere or self.request.supersede or mark.digest == ours:
+            return ""
+        advice = f"(run {mark.run}, {mark.time}); get it, or --supersede"
+        if mark.commit and checkout.commit:
+            theirs = f"commit {mark.commit[:12]}, which this checkout, {checkout.commit[:12]}, does not have"
+            return "" if checkout.has(mark.commit) else f"last applied from {theirs} {advice}"
+        marks = self.states[mark.host].marks.values() if mark.host in self.states else ()
+        before = any(known.digest == ours and known.time < mark.time for known in marks)
+        if not before or checkout.written >= mark.time:
+            return ""
+        return f"last applied from version {mark.digest}, newer than this one, {ours} {advice}"
 
     # What is there.
 
@@ -282,7 +306,7 @@ class Look:
         owner, coming = self.wish.blueprint.name, set[Address]()
         changes: dict[str, tuple[Change, ...]] = {}
         for host, state in self.states.items():
-            changes[host] = diff(state, self.kinds, owner, coming, self.placement.moved)
+            changes[host] = diff(state, self.kinds, owner, coming, self.placement.moved, self._behind)
             changes[host] = tuple(row for row in changes[host] if self._asked_for(row))
             if self.aim.within(host):
                 coming |= {change.address for change in changes[host] if change.runnable}

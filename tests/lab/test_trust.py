@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.test_checkout import git
 from vinfra.lab import Lab
 
 from .conftest import ROOT, Run, Ssh, blueprint, changes, first
@@ -156,6 +157,49 @@ def test_a_saved_plan_runs_its_own_rows_alone_and_holds_no_secret(
     journal = "".join(path.read_text() for path in (tmp_path / "state").rglob("*.jsonl"))
     assert "canary" not in journal
     assert "no saved plan" in vinfra("plan", file, "--out", file, expect=1).stderr
+
+
+def test_an_old_checkout_undoes_nothing_of_a_newer_one(vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path) -> None:
+    host = first(clean_lab)
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    mine.mkdir()
+    git(mine, "init", "-q")
+    motd, cron = {"/etc/motd": {"content": "one"}}, {"/etc/cron.d/x": {"content": "# x"}}
+    file = blueprint(mine, {host.name: {"files": motd}})
+    git(mine, "add", ".")
+    git(mine, "commit", "-qm", "one")
+    git(tmp_path, "clone", "-q", str(mine), str(theirs))
+    vinfra("apply", file, "--yes")
+    blueprint(theirs, {host.name: {"files": {"/etc/motd": {"content": "two"}, **cron}}})
+    git(theirs, "commit", "-qam", "two")
+    vinfra("apply", theirs / file.name, "--yes")
+    refused = vinfra("apply", file, "--yes", expect=3)
+    assert "which this checkout" in refused.stdout
+    assert "git" not in refused.stderr.lower() or "nothing was touched" in refused.stderr
+    assert ssh(host, "cat /etc/motd /etc/cron.d/x").stdout == "two# x"
+    git(mine, "pull", "-q", str(theirs), "HEAD")
+    vinfra("plan", file)
+    git(mine, "checkout", "-q", "HEAD~1")
+    vinfra("apply", file, "--yes", "--supersede")
+    assert ssh(host, "cat /etc/motd; ls /etc/cron.d/x").stdout == "one"
+
+
+def test_without_git_an_untouched_old_copy_prunes_nothing(
+    vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path
+) -> None:
+    host = first(clean_lab)
+    new = tmp_path / "new"
+    new.mkdir()
+    motd, cron = {"/etc/motd": {"content": "one"}}, {"/etc/cron.d/x": {"content": "# x"}}
+    file = blueprint(tmp_path, {host.name: {"files": motd}})
+    vinfra("apply", file, "--yes")
+    time.sleep(1.1)  # marks tell whole seconds
+    vinfra("apply", blueprint(new, {host.name: {"files": {**motd, **cron}}}), "--yes")
+    assert "newer than this one" in vinfra("apply", file, "--yes", expect=3).stdout
+    time.sleep(1.1)
+    file.touch()  # somebody worked on it since: taking a line away is meant
+    vinfra("apply", file, "--yes")
+    assert ssh(host, "ls /etc/cron.d/x").stdout == ""
 
 
 def test_one_bad_mark_line_costs_its_host_alone(vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path) -> None:

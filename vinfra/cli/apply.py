@@ -17,6 +17,7 @@ from vinfra.cli.options import (
     MaxImpact,
     NoPrune,
     SkipRefused,
+    Supersede,
     Targets,
     VarFiles,
     Yes,
@@ -37,6 +38,7 @@ def apply(
     target: Targets = None,
     forks: Forks = 50,
     no_prune: NoPrune = False,
+    supersede: Supersede = False,
     max_impact: MaxImpact = Cost.RESTART,
     skip_refused: SkipRefused = False,
     yes: Yes = False,
@@ -50,11 +52,12 @@ def apply(
     from vinfra.cli.output import Output
 
     if is_plan(file):
-        if inventory or var_files or limit or target or no_prune:
+        if inventory or var_files or limit or target or no_prune or supersede:
             raise UsageError(f"{file} is a saved plan: it already says on what it acts", "leave these options out")
         act = partial(engine.apply_saved, file, extra=tuple(extra or ()))
     else:
-        act = partial(engine.apply, request(file, inventory, extra, var_files, limit, target, forks, no_prune))
+        asked = request(file, inventory, extra, var_files, limit, target, forks, no_prune, supersede)
+        act = partial(engine.apply, asked)
     return carry_out(act, "apply", file, Output(json), yes, max_impact, skip_refused)
 
 

@@ -43,6 +43,9 @@ OnHosts = Annotated[str, typer.Option("--on", metavar="PATTERN", help="Look only
 Forks = Annotated[int, typer.Option("--forks", metavar="NUMBER", min=1, max=1000, help="How many hosts at a time.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 NoPrune = Annotated[bool, typer.Option("--no-prune", help="Leave alone what has left the blueprint.")]
+Supersede = Annotated[
+    bool, typer.Option("--supersede", help="Also change what a version was applied to that this one comes not after.")
+]
 Full = Annotated[bool, typer.Option("--full", help="Every host and every changed line, nothing folded.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can answer.")]
 SkipRefused = Annotated[bool, typer.Option("--skip-refused", help="Do the rest when something is refused.")]
@@ -81,6 +84,7 @@ def request(
     targets: list[str] | None = None,
     forks: int = 50,
     no_prune: bool = False,
+    supersede: bool = False,
 ) -> "Request":
     """What the engine is asked."""
     from vinfra.model.request import Request
@@ -97,4 +101,5 @@ def request(
         targets=tuple(targets or ()),
         forks=forks,
         prune=not no_prune,
+        supersede=supersede,
     )

@@ -15,6 +15,7 @@ from vinfra.cli.options import (
     Json,
     Limit,
     NoPrune,
+    Supersede,
     Targets,
     VarFiles,
     request,
@@ -33,6 +34,7 @@ def plan(
     target: Targets = None,
     forks: Forks = 50,
     no_prune: NoPrune = False,
+    supersede: Supersede = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="Save the plan; `vinfra apply FILE` then runs exactly this."),
@@ -47,7 +49,7 @@ def plan(
     from vinfra.report.progress import Progress
     from vinfra.report.terminal import plan_lines
 
-    asked = request(blueprint, inventory, extra, var_files, limit, target, forks, no_prune)
+    asked = request(blueprint, inventory, extra, var_files, limit, target, forks, no_prune, supersede)
     output = Output(json)
     with Progress(output.progress_console) as progress:
         found = engine.plan(asked, progress)

@@ -37,8 +37,9 @@ class State(StrEnum):
 class Mark:
     """One object's mark: which blueprint owns it, whether it made it, which fields it set, when and by which run.
 
-    `host` is the host's name in the inventory, `digest` stands for the version of the blueprint, and `identity` holds
-    the values without which the object could not be found again once its block is gone (a package's role).
+    `host` is the host's name in the inventory. `digest` and, where there is git, `commit` tell the version of the
+    blueprint. `identity` holds the values without which the object could not be found again once its block is gone (a
+    package's role).
     """
 
     blueprint: str
@@ -51,6 +52,7 @@ class Mark:
     identity: dict[str, str] = field(default_factory=dict)
     protect: bool = False
     digest: str = ""
+    commit: str = ""
     run: str = ""
     time: str = ""
     version: int = VERSION

@@ -16,7 +16,7 @@ class Plan:
 
     `unknown` says why a host could not be read; `warnings` are lines worth reading; `kept` are objects that left the
     blueprint but were there before vinfra or are used by others, and stay. `seconds` is how long reading took, `digest`
-    stands for all files the wish was read from.
+    stands for all files the wish was read from, `commit` is what is checked out there, "" without git.
     """
 
     blueprint: str
@@ -28,6 +28,7 @@ class Plan:
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0
     digest: str = ""
+    commit: str = ""
 
     @property
     def pending(self) -> tuple[Change, ...]:

@@ -13,7 +13,8 @@ from vinfra.model.plan import Plan
 @dataclass(frozen=True, slots=True)
 class Request:
     """What the user points at. `extra` are `-e NAME=VALUE` items, `limit` is a pattern of hosts, `targets` patterns
-    of addresses, or with `exact` the addresses themselves.
+    of addresses, or with `exact` the addresses themselves. `supersede`: also what was applied from a version that this
+    one does not come after.
     """
 
     blueprint: Path
@@ -25,6 +26,7 @@ class Request:
     forks: int = 50
     prune: bool = True
     exact: bool = False
+    supersede: bool = False
 
 
 @dataclass(frozen=True, slots=True)

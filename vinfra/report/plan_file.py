@@ -93,6 +93,7 @@ def read(file: Path) -> Saved:
                 "var_files": tuple(map(Path, inputs["var_files"])),
                 "limit": str(inputs["limit"]),
                 "prune": bool(inputs["prune"]),
+                "supersede": bool(inputs.get("supersede")),
             },
             extra=tuple(map(str, inputs["extra"])),
             digest=document["digest"],

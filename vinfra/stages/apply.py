@@ -179,6 +179,7 @@ class _Run:
             fields=_managed(change),
             identity=_identity(change, known),
             digest=self.plan.digest[:16],
+            commit=self.plan.commit,
             protect=change.protect,
             run=self.tools.run,
             time=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,6 +1,6 @@
 """Compare what is there with what is wished for, host by host, each kind by its own rule."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from graphlib import TopologicalSorter
 from heapq import heapify, heappop, heappush
@@ -13,7 +13,7 @@ from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
 from vinfra.model.discovery import HostState
 from vinfra.model.kind import Kind, Kinds, Scope, Trait, has
-from vinfra.model.mark import Birth, State
+from vinfra.model.mark import Birth, Mark, State
 from vinfra.model.source import NOWHERE
 from vinfra.model.spec import Deferred, declared
 
@@ -24,12 +24,14 @@ def diff(
     owner: str,
     coming: Collection[Address] = (),
     moved: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+    behind: Callable[[Mark], str] = lambda _: "",
 ) -> tuple[Change, ...]:
     """One change per resource of a host, those without a difference included, in the order they would run.
 
     What a thing needs comes before it; deletions come last, in the opposite order. `owner` is the blueprint: what
     another blueprint owns is refused. `coming` are what changes on other hosts; `moved` the machines found elsewhere
-    than they were, each with its old and its new host.
+    than they were, each with its old and its new host. `behind` says why an object must not be changed because a newer
+    version of the blueprint was applied to it, "" if that is not so.
     """
     views = state.scopes(kinds)
     changing: set[Address] = set(coming)
@@ -42,6 +44,7 @@ def diff(
         view = replace(views[name], changing=frozenset(here), restarting=frozenset(restarting))
         delta = _delta(resource, answer, kinds[name], view, changing)
         delta = _owned(delta, resource, kinds[name], view, owner)
+        delta = _current(delta, resource, view, owner, behind)
         waits, way = has(kinds[name], Trait.WAITS), moved.get(resource.demand.member) if resource.demand else None
         if way and not (waits and delta.action is Action.CREATE):
             delta = _moved(delta, resource, way)
@@ -161,6 +164,15 @@ def _owned(delta: Delta, resource: Resource, kind: Kind, view: Scope, owner: str
     if delta.action in (Action.DELETE, Action.REPLACE) and resource.protect:
         return replace(delta, verdict=Verdict.REFUSED, reason="refused, protected")
     return delta
+
+
+def _current(delta: Delta, resource: Resource, view: Scope, owner: str, behind: Callable[[Mark], str]) -> Delta:
+    """An old checkout must not undo what a newer one did."""
+    if delta.action not in (Action.UPDATE, Action.REPLACE, Action.DELETE) or delta.verdict is not Verdict.OK:
+        return delta
+    marks = (mark for mark in view.marks.get(resource.address.name, ()) if mark.blueprint == owner)
+    reason = next(filter(None, map(behind, marks)), "")
+    return replace(delta, verdict=Verdict.REFUSED, reason=reason) if reason else delta
 
 
 def _change(resource: Resource, delta: Delta, answer: Answer) -> Change:
