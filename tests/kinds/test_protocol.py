@@ -17,7 +17,19 @@ from vinfra.model.spec import declared
 
 PACKAGE = Path(registry.__file__).parent
 PURE = {
-    *("ast", "collections", "dataclasses", "datetime", "hashlib", "itertools", "json", "posixpath", "re", "shlex"),
+    *(
+        "ast",
+        "collections",
+        "dataclasses",
+        "datetime",
+        "fnmatch",
+        "hashlib",
+        "itertools",
+        "json",
+        "posixpath",
+        "re",
+        "shlex",
+    ),
     *("contextlib", "copy", "functools", "ipaddress", "xml", "stat", "types", "typing", "pydantic", "vinfra"),
 }
 # Each says why in its first lines: entry points, pyinfra behind one door, an image made in memory.

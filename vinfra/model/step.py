@@ -141,7 +141,34 @@ class Hold:
 
 HELD, CHANGED = 76, 77  # exit statuses of Hold
 
-Call = Exec | Write | Append | Shell | Virt | AwaitGuest | Hold
+# A step that may cut us off is taken back after so long; less than a lease, so that nobody else comes in between.
+GUARD_SECONDS = SECONDS - 5
+
+
+class Watch(StrEnum):
+    """What is done with the timer of a step that may cut us off."""
+
+    ARM = "arm"
+    CONFIRM = "confirm"
+    REVERT = "revert"
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Arm, stop or at once run the host's own way back from a step: the files `paths` as they were before this `run`.
+
+    `name` tells it from others, `again` is a command that makes the files count once they are back.
+    """
+
+    watch: Watch
+    run: str
+    name: str
+    paths: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+    seconds: int = GUARD_SECONDS
+
+
+Call = Exec | Write | Append | Shell | Virt | AwaitGuest | Hold | Guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +177,9 @@ class Step:
 
     `secret` says that a call holds what must not be printed or saved. `fence` is the token under which the host's
     lease must be held when it begins ("" for none): whoever lost the lease does not even begin.
+
+    A step that may cut us off from the host names in `guards` the files that the host puts back by itself unless a new
+    login confirms the step, and in `again` a command that then makes them count.
     """
 
     summary: str
@@ -158,6 +188,8 @@ class Step:
     timeout: float = 600.0
     secret: bool = False
     fence: str = ""
+    guards: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -22,6 +22,7 @@ from vinfra.model.lease import LEASE, SECONDS, Grip, Holder, Lease, parse
 from vinfra.model.question import Question, Raw, ReadFile
 from vinfra.model.step import CHANGED, HELD, Hold, Step, StepResult
 from vinfra.model.transport import Writer
+from vinfra.transport.access import guarded
 from vinfra.transport.reach import Connections
 
 _EVERY = SECONDS / 3  # two renewals may be lost on the way
@@ -77,6 +78,7 @@ class _Held:
     """One host's lease: until when it surely holds, by this machine's clock, and why it does not any more."""
 
     until: float
+    holder: Holder
     lost: str = ""
 
 
@@ -104,7 +106,7 @@ class Leases:
             try:
                 return self._take(host, seen[host].token, dead)
             except TransportError as error:
-                self._held[host] = _Held(0.0, lost=error.message)
+                self._held[host] = _Held(0.0, self._holder, lost=error.message)
                 return None
 
         with ThreadPoolExecutor(max(1, min(self._forks, len(seen)))) as pool:
@@ -133,6 +135,21 @@ class Leases:
             raise LeaseLost(f"{host}: the lease on it ended: {held.lost or 'it could not be renewed in time'}")
         return self._token
 
+    def anew(self, host: str) -> AbstractContextManager[Writer]:
+        """A login of its own, made now."""
+        return self._connections.anew(host)
+
+    @contextmanager
+    def unseen(self, host: str) -> Iterator[None]:
+        """Meanwhile nobody passes over the lease because its holder died: the host itself may still be at work."""
+        self._held[host].holder = replace(self._holder, birth="")
+        self._renew(host)
+        try:
+            yield
+        finally:
+            self._held[host].holder = self._holder
+            self._renew(host)
+
     def __enter__(self) -> Self:
         self._keeper.start()
         return self
@@ -157,7 +174,7 @@ class Leases:
             return replace(lease, left=max(1, lease.left)) if result.returncode == HELD else replace(lease, left=0)
         if result.returncode:
             raise TransportError(f"{host}: its lease cannot be taken: {result.err.strip()}", "it needs flock and /run")
-        self._held[host] = _Held(began + SECONDS)
+        self._held[host] = _Held(began + SECONDS, self._holder)
         return None
 
     def _hold(self, host: str, call: Hold) -> StepResult:
@@ -176,7 +193,7 @@ class Leases:
     def _renew(self, host: str) -> None:
         began, held = time.monotonic(), self._held[host]
         try:
-            result = self._hold(host, Hold(Grip.RENEW, self._token, self._holder.line()))
+            result = self._hold(host, Hold(Grip.RENEW, self._token, held.holder.line()))
         except TransportError:
             return  # the next one may come through; if none does, the lease ends
         if result.returncode == HELD:
@@ -197,4 +214,9 @@ class _Fenced:
         return self._writer.ask(questions)
 
     def run(self, step: Step) -> StepResult:
-        return self._writer.run(replace(step, fence=self._leases.fence(self._host)))
+        """Under the lease; what may cut us off, under guard as well."""
+        token = self._leases.fence(self._host)
+        if not step.guards:
+            return self._writer.run(replace(step, fence=token))
+        with self._leases.unseen(self._host):
+            return guarded(step, self._host, token, self._writer, self._leases.anew)

@@ -23,8 +23,13 @@ class Network:
         self._connectors: dict[tuple[object, ...], Connector] = {}
         self._lock = threading.Lock()
 
-    def connector(self, host: Host, through: Connector | None = None, behind: tuple[str, ...] = ()) -> Connector:
-        """A host's connector: by way of `through`, else by its own jump hosts. `behind` names who led here."""
+    def connector(
+        self, host: Host, through: Connector | None = None, behind: tuple[str, ...] = (), fresh: bool = False
+    ) -> Connector:
+        """A host's connector: by way of `through`, else by its own jump hosts. `behind` names who led here.
+
+        A `fresh` one is nobody else's, and its caller's to end.
+        """
         if host.name in behind:
             raise TransportError(f"{behind[0]}: its jump hosts lead in a circle: {' → '.join((*behind, host.name))}")
         login = resolve(host)
@@ -33,9 +38,12 @@ class Network:
                 through = self.connector(hop(spec, host, self._find), through, (*behind, host.name))
         with self._lock:
             key = (login, id(through))
-            if key not in self._connectors:
+            if fresh or key not in self._connectors:
                 password = password_of(host.password, f"{host.name}: password")
-                self._connectors[key] = Connector(login, password, self._ring, self._host_keys, through)
+                made = Connector(login, password, self._ring, self._host_keys, through)
+                if fresh:
+                    return made
+                self._connectors[key] = made
             return self._connectors[key]
 
     def close(self) -> None:

@@ -2,8 +2,9 @@
 
 import importlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -82,6 +83,21 @@ class Connections:
         Raises TransportError.
         """
         return self._host(host).use(lambda session: session.terminal(command, kind, size))
+
+    @contextmanager
+    def anew(self, host: str) -> Iterator[Writer]:
+        """A login of its own, made at its first use: proof that one can be made. Raises TransportError."""
+        machine = self._machines[host]
+        way: Way
+        if machine.connection == "local":
+            way, user = LocalWay(), local_user()
+        else:
+            way = connector = self._reach().connector(machine, fresh=True)
+            user = connector.user
+        try:
+            yield Session(host, way, _root(machine, user), self._limits)
+        finally:
+            way.reset()
 
     def forget(self, host: str) -> None:
         """Drop a host's login and its remembered failure: it was rebooted, or its groups have changed."""

@@ -6,8 +6,22 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from vinfra.model import lease
-from vinfra.model.step import CHANGED, HELD, SCRATCH, Append, Call, Exec, Hold, Shell, Step, StepResult, Virt, Write
-from vinfra.transport import shell
+from vinfra.model.step import (
+    CHANGED,
+    HELD,
+    SCRATCH,
+    Append,
+    Call,
+    Exec,
+    Guard,
+    Hold,
+    Shell,
+    Step,
+    StepResult,
+    Virt,
+    Write,
+)
+from vinfra.transport import access, shell
 
 KEPT = 65536
 
@@ -90,12 +104,13 @@ esac
 
 def step_script(step: Step, nonce: str) -> bytes:
     """One script for all calls of a step. What is secret travels in it, and never in a process's arguments."""
+    guarded = any(isinstance(call, Guard) for call in step.calls)
     leased = step.fence or any(isinstance(call, Hold) for call in step.calls)
     lines = [
         "{",
         shell.PREAMBLE + f"N={nonce}; umask 022",
         "case $(command -v printf) in /*) echo 'this shell has no printf of its own' >&2; exit 126;; esac",
-        _FUNCTIONS + (_LEASE if leased else ""),
+        _FUNCTIONS + (_LEASE if leased else "") + (access.FUNCTIONS if guarded else ""),
         "printf '\\n%s begin\\n' $N; printf '\\n%s begin\\n' $N >&2",
     ]
     if step.fence:
@@ -214,10 +229,16 @@ def _hold(call: Call) -> str:
     return f"{{ {shell.emit(shell.raw(call.holder + chr(10)))}\n}} | ( lease {arguments} )"
 
 
+def _guard(call: Call) -> str:
+    assert isinstance(call, Guard)
+    return access.rendered(call)
+
+
 _RENDERERS: dict[type, Callable[[Call], str]] = {
     Exec: _exec,
     Write: _write,
     Append: _append,
     Shell: _shell,
     Hold: _hold,
+    Guard: _guard,
 }

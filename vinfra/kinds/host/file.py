@@ -1,13 +1,14 @@
 """Text and binary files, given in the blueprint, as a file beside it, or as a template."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
 from vinfra.kinds.compare import bringers, created, deleted, later, refused, updated
-from vinfra.kinds.host import ownership, paths, units
+from vinfra.kinds.host import access, ownership, paths, units
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Verdict
 from vinfra.model.answer import Absent, Answer, Present, Unknown
@@ -235,11 +236,12 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
     name, desired = change.address.name, change.desired
     reload = units.reread(name, scope)
     if not isinstance(desired, Spec):
-        return [Step(f"remove {name}", (Exec(("rm", "-f", "--", name)), *reload))]
+        return [Step(f"remove {name}", (Exec(("rm", "-f", "--", name)), *reload), guards=access.guards(name))]
     changed = {item.path: item.after for item in change.delta.fields}
     if "content" in changed:
         mode = changed.get("mode", desired.mode)
         new = change.delta.action is Action.CREATE
         write = Write(name, _bytes(desired.content), mode, desired.owner, desired.group, new)
-        return [Step(f"write {name}", (write, *reload), change.delta.impact, secret=desired.secret)]
-    return [ownership.step(name, desired, set(changed))]
+        guards = access.guards(name)
+        return [Step(f"write {name}", (write, *reload), change.delta.impact, secret=desired.secret, guards=guards)]
+    return [replace(ownership.step(name, desired, set(changed)), guards=access.guards(name))]

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import bringers, created, deleted, later, refused, updated
-from vinfra.kinds.host import triggers, units
+from vinfra.kinds.host import access, triggers, units
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
@@ -236,6 +237,9 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
         found.append(_up("restart", unit, Impact.RESTART))
     elif "reload_on" in changes:
         found.append(_call("reload", unit, Impact.LIVE, "reload"))
+    files = [item.partition(":")[2] for item in (*(desired.restart_on or ()), *(desired.reload_on or ()))]
+    if guards := access.guards(*files):
+        found = [replace(step, guards=guards, again=("systemctl", "restart", "--", unit)) for step in found]
     return found
 
 

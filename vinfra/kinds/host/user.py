@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
 from vinfra.kinds.compare import bringers, compare, created, deleted, later, own_identity, refused, updated
-from vinfra.kinds.host import accounts, ownership
+from vinfra.kinds.host import access, accounts, ownership
 from vinfra.kinds.host.accounts import Account
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact, Verdict
@@ -212,7 +213,10 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
         found.append(Step(f"set the password hash of {name}", (Exec(("chpasswd", "-e"), stdin=line),), secret=True))
     if "authorized_keys" in changes:
         found.append(_write_keys(name, desired, change.actual))
-    return found
+    if new:
+        return found
+    folder = desired.home or getattr(change.actual, "home", None) or f"/home/{name}"
+    return [replace(step, guards=(*access.ACCOUNTS, f"{folder}/.ssh/authorized_keys")) for step in found]
 
 
 OPTIONS = {"uid": "--uid", "group": "--gid", "shell": "--shell", "home": "--home-dir", "comment": "--comment"}
