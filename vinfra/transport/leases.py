@@ -173,7 +173,9 @@ class Leases:
             lease = parse(result.out, 0.0)
             return replace(lease, left=max(1, lease.left)) if result.returncode == HELD else replace(lease, left=0)
         if result.returncode:
-            raise TransportError(f"{host}: its lease cannot be taken: {result.err.strip()}", "it needs flock and /run")
+            raise TransportError(
+                f"{host}: its lease cannot be taken: {result.err.strip()}", "it needs a /run that can be written"
+            )
         self._held[host] = _Held(began + SECONDS, self._holder)
         return None
 

@@ -73,7 +73,8 @@ cat >>"$1"
 """
 
 # now, then lease: the fields of the lease, and what a run does with it: grip, token, seconds, seen, dead; the holder on
-# standard input. One at a time by flock, and one rename puts the new line there. `fenced` is asked before a step.
+# standard input. One at a time by flock (where there is none, by a folder, whose maker was killed if it is there for
+# long), and one rename puts the new line there. `fenced` is asked before a step.
 _LEASE = f"""\
 now() {{
 end=0 token= holder=
@@ -86,7 +87,15 @@ fenced() {{ now; [ $end != 0 ] && [ "$token" = "$1" ]; }}
 lease() {{
 umask 077
 mkdir -p -m 0700 {lease.LEASE.rpartition("/")[0]} || exit 1
-exec 8>{lease.LEASE}.lock && flock -w 20 8 || exit 1
+if command -v flock >/dev/null; then exec 8>{lease.LEASE}.lock && flock -w 20 8 || exit 1
+else
+i=0
+until mkdir {lease.LEASE}.mutex 2>/dev/null; do
+i=$((i + 1)); [ $i != 9 ] || rmdir {lease.LEASE}.mutex 2>/dev/null
+sleep 1
+done
+trap 'rmdir {lease.LEASE}.mutex' 0
+fi
 now
 case $1 in
 take)
