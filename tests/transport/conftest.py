@@ -21,7 +21,8 @@ from vinfra.transport.reach import Connections
 
 SSHD = "/usr/sbin/sshd"
 USERS = ("nopass", "withpass", "stranger", "noisy")
-PASSWORD = "right-password"
+# Of this process alone: tests look for it in process lists while others run beside them.
+PASSWORD = f"right-password-{os.getpid()}"
 
 _CONFIG = """
 ListenAddress 127.0.0.1
