@@ -16,12 +16,19 @@ from vinfra.transport.forward import Duplex, Forward
 from vinfra.transport.local import LocalProcess, LocalWay, SocketStream
 
 
+def held() -> tuple[int, int]:
+    return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+
+
 @pytest.fixture(autouse=True)
 def nothing_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    before = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+    before = held()
     yield
-    assert (threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))) == before
+    until = time.monotonic() + 5
+    while held() != before and time.monotonic() < until:  # a timer's thread ends a moment after it was called off
+        time.sleep(0.01)
+    assert held() == before
     assert list(tmp_path.iterdir()) == []
 
 
