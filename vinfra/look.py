@@ -14,7 +14,6 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 from vinfra.aim import Aim, names_of
-from vinfra.checkout import Checkout
 from vinfra.errors import RefusedError, Unreachable, UsageError
 from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.registry import kinds as known_kinds
@@ -32,6 +31,7 @@ from vinfra.model.outcome import Observer, Observers, Outcome
 from vinfra.model.placement import Placement
 from vinfra.model.plan import Plan
 from vinfra.model.request import Consent, Request, Wish
+from vinfra.ours import Ours
 from vinfra.stages.apply import Tools
 from vinfra.stages.apply import apply as run_plan
 from vinfra.stages.diff import diff, unplaced
@@ -84,7 +84,7 @@ class Look:
             made,
             changes=(*self._unplaced(), *made.changes),
             digest=self.wish.blueprint.digest,
-            commit=self._checkout.commit,
+            commit=self._ours.checkout.commit,
             warnings=warnings,
             seconds=time.monotonic() - began,
         )
@@ -139,50 +139,21 @@ class Look:
                 )
 
     @cached_property
-    def _lazy(self) -> frozenset[Address]:
-        return frozenset(resource.address for resource in self.wish.resources if resource.lazy)
-
-    @cached_property
-    def _declared(self) -> frozenset[Address]:
-        return frozenset(resource.address for resource in self.wish.resources if not resource.lazy)
+    def _ours(self) -> Ours:
+        return Ours(self.request, self.wish, everywhere=self.everywhere)
 
     def _leftover(self, mark: Mark, address: Address) -> bool:
-        """Whether a mark's object left this blueprint, and is aimed at. One machine may have two names: see `host`.
-
-        An image that nothing on this host needs any more has left it too.
-        """
-        elsewhere = mark.host != address.host and mark.host in self.wish.inventory.hosts
-        ours = self.request.prune and mark.blueprint == self.wish.blueprint.name and not elsewhere
-        if not ours or address in self._declared or replace(address, host="") in self._declared:
+        """Whether a mark's object left this blueprint, is aimed at, and is needed by nothing here any more."""
+        if not self._ours.left(mark, address) or not self.aim.aimed(Resource(address, None)):
             return False
         # While a machine has no place, nobody knows whether an image of its is needed here.
-        unsettled = address in self._lazy and bool(self.placement.unknown or self.placement.refused)
-        here = any(
-            resource.address == address for resource in (*self.placed[address.host], *self._around(address.host))
-        )
-        return not unsettled and not here and self.aim.aimed(Resource(address, None))
-
-    @cached_property
-    def _checkout(self) -> Checkout:
-        return Checkout(self.request.blueprint.absolute().parent, self.wish.blueprint.files)
+        unsettled = self._ours.lazy(address) and bool(self.placement.unknown or self.placement.refused)
+        known = (*self.placed[address.host], *self._around(address.host))
+        return not unsettled and not any(resource.address == address for resource in known)
 
     def _behind(self, mark: Mark) -> str:
-        """Why a mark is of a newer version of this blueprint than ours; "" if it is not, or if that does not matter.
-
-        git knows, where there is one. Elsewhere: our version was applied before, and nobody wrote in it since.
-        """
-        ours, checkout = self.wish.blueprint.digest[:16], self._checkout
-        if self.everywhere or self.request.supersede or mark.digest == ours:
-            return ""
-        advice = f"(run {mark.run}, {mark.time}); get it, or --supersede"
-        if mark.commit and checkout.commit:
-            theirs = f"commit {mark.commit[:12]}, which this checkout, {checkout.commit[:12]}, does not have"
-            return "" if checkout.has(mark.commit) else f"last applied from {theirs} {advice}"
-        marks = self.states[mark.host].marks.values() if mark.host in self.states else ()
-        before = any(known.digest == ours and known.time < mark.time for known in marks)
-        if not before or checkout.written >= mark.time:
-            return ""
-        return f"last applied from version {mark.digest}, newer than this one, {ours} {advice}"
+        state = self.states.get(mark.host)
+        return self._ours.behind(mark, state.marks.values() if state else ())
 
     # What is there.
 
