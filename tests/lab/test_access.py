@@ -5,7 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
+
+import yaml
 
 from vinfra.lab import Lab
 
@@ -15,18 +18,56 @@ LOCKED = "DenyUsers root\n"
 ARMED = "systemctl list-timers --all --no-legend 'vinfra-undo-*' | wc -l"
 
 
-def test_an_sshd_that_refuses_us_is_taken_back(vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path) -> None:
-    host = first(clean_lab)
-    name = "/etc/ssh/sshd_config.d/locked.conf"
+def refused_by(done: subprocess.CompletedProcess[str], names: Iterable[str]) -> None:
+    told = done.stdout + done.stderr
+    for name in names:
+        assert f"{name} has taken it back by itself" in told, told
+
+
+def test_an_sshd_that_refuses_us_and_keys_that_are_gone_come_back(
+    vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path
+) -> None:
+    one, two = clean_lab.hosts.values()
+    name, keys = "/etc/ssh/sshd_config.d/locked.conf", "/root/.ssh/authorized_keys"
     locked = {
         "files": {name: {"content": LOCKED}},
         "services": {"ssh": {"running": True, "restart_on": [f"file:{name}"]}},
     }
-    file = blueprint(tmp_path, {host.name: locked})
-    failed = vinfra("apply", file, "--yes", expect=1)
-    assert "has taken it back by itself" in failed.stdout + failed.stderr
-    assert ssh(host, f"ls {name}; {ARMED}").stdout == "0\n"
+    before = ssh(two, f"cat {keys}").stdout
+    file = blueprint(tmp_path, {one.name: locked, two.name: {"files": {keys: {"content": "# nobody\n"}}}})
+    refused_by(vinfra("apply", file, "--yes", expect=1), (one.name, two.name))
+    assert ssh(one, f"ls {name}; {ARMED}").stdout == "0\n"
+    assert ssh(two, f"cat {keys}; {ARMED}").stdout == f"{before}0\n"
     vinfra("plan", file, expect=2)
+
+
+def test_an_sshd_that_is_stopped_and_a_sudo_that_refuses_come_back(
+    vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path
+) -> None:
+    one, two = clean_lab.hosts.values()
+    rules = "/etc/sudoers.d/zz-locked"
+    password = tmp_path / "password"
+    password.write_text(clean_lab.password)
+    password.chmod(0o600)
+    machines = yaml.safe_load(clean_lab.inventory.read_text())
+    folder = clean_lab.inventory.parent
+    machines["ssh"] |= {key: str(folder / machines["ssh"][key]) for key in ("key_file", "known_hosts")}
+    machines["hosts"][two.name] |= {"user": "ops", "sudo_password": {"secret": f"file:{password}"}}
+    inventory = tmp_path / "inventory.yaml"
+    inventory.write_text(yaml.safe_dump(machines))
+    file = blueprint(
+        tmp_path,
+        {
+            one.name: {"services": {"ssh": {"running": False, "masked": True}}},
+            two.name: {"files": {rules: {"content": "ops ALL=(ALL) !ALL\n", "mode": "0440"}}},
+        },
+    )
+    failed = vinfra("apply", file, "--yes", expect=1, machines=inventory)
+    refused_by(failed, (one.name, two.name))
+    assert ssh(one, f"systemctl is-active ssh; {ARMED}").stdout == "active\n0\n"
+    assert ssh(two, f"ls {rules}; {ARMED}").stdout == "0\n"
+    sudo = ssh(two, "sudo -S -p '' id -un", user="ops", stdin=f"{clean_lab.password}\n")
+    assert sudo.stdout == "root\n"
 
 
 def test_what_does_not_shut_us_out_is_confirmed(vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path) -> None:
@@ -41,15 +82,6 @@ def test_what_does_not_shut_us_out_is_confirmed(vinfra: Run, clean_lab: Lab, ssh
     assert ssh(host, f"cat {name}; {ARMED}").stdout == "MaxAuthTries 5\n0\n"
     time.sleep(1)
     vinfra("plan", file)
-
-
-def test_own_keys_taken_away_come_back(vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path) -> None:
-    host = first(clean_lab)
-    before = ssh(host, "cat /root/.ssh/authorized_keys").stdout
-    file = blueprint(tmp_path, {host.name: {"files": {"/root/.ssh/authorized_keys": {"content": "# nobody\n"}}}})
-    failed = vinfra("apply", file, "--yes", expect=1)
-    assert "has taken it back by itself" in failed.stdout + failed.stderr
-    assert ssh(host, f"cat /root/.ssh/authorized_keys; {ARMED}").stdout == f"{before}0\n"
 
 
 def test_a_controller_killed_before_it_could_confirm(vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path) -> None:

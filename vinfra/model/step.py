@@ -157,14 +157,14 @@ class Watch(StrEnum):
 class Guard:
     """Arm, stop or at once run the host's own way back from a step: the files `paths` as they were before this `run`.
 
-    `name` tells it from others, `again` is a command that makes the files count once they are back.
+    `name` tells it from others, `again` are the commands that make the files count once they are back.
     """
 
     watch: Watch
     run: str
     name: str
     paths: tuple[str, ...] = ()
-    again: tuple[str, ...] = ()
+    again: tuple[tuple[str, ...], ...] = ()
     seconds: int = GUARD_SECONDS
 
 
@@ -179,7 +179,8 @@ class Step:
     lease must be held when it begins ("" for none): whoever lost the lease does not even begin.
 
     A step that may cut us off from the host names in `guards` the files that the host puts back by itself unless a new
-    login confirms the step, and in `again` a command that then makes them count.
+    login confirms the step, and in `again` the commands that it then runs: they make the files count, or are the way
+    back themselves.
     """
 
     summary: str
@@ -189,7 +190,12 @@ class Step:
     secret: bool = False
     fence: str = ""
     guards: tuple[str, ...] = ()
-    again: tuple[str, ...] = ()
+    again: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def risks_access(self) -> bool:
+        """Whether it may cut us off, so that the host takes it back unless a new login confirms it."""
+        return bool(self.guards or self.again)
 
 
 @dataclass(frozen=True, slots=True)

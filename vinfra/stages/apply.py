@@ -145,7 +145,7 @@ class _Run:
 
     def _steps(self, change: Change, *, created: bool) -> None:
         steps = change.steps or (Step("note the owner", ()),)
-        if steps[-1].guards:  # what the host takes back must not be noted as done
+        if steps[-1].risks_access:  # what the host takes back must not be noted as done
             steps = (*steps, Step("note the owner", ()))
         claim, confirm = self._marks(change, created=created)
         last = len(steps) - 1

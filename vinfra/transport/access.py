@@ -1,8 +1,8 @@
 """Steps that could cut off their own branch: the host itself takes them back unless a new login confirms them.
 
-Before such a step (`Step.guards`), in the same round trip, the host keeps the files it names and starts a timer. Then a
-new login, and sudo where it is used, must work; over that login the timer is stopped. Else it puts the files back and
-runs what makes them count again. Nobody has to be alive for that but the host.
+Before such a step (`Step.risks_access`), in the same round trip, the host keeps the files it names and starts a timer.
+Then a new login, and sudo where it is used, must work; over that login the timer is stopped. Else it puts the files
+back and runs what makes them count again. Nobody has to be alive for that but the host.
 """
 
 import shlex
@@ -66,7 +66,7 @@ def rendered(call: Guard) -> str:
             f'cp -p -- {copy} "$p.vinfra-undo" && mv -f -- "$p.vinfra-undo" "$p"',
             f'elif [ -e {copy}.none ]; then rm -f -- "$p"; fi',
         ]
-    lines += [shell.words(call.again)] if call.again else []
+    lines += [shell.words(command) for command in call.again]
     return f"{{ {shell.emit(shell.raw(chr(10).join(lines) + chr(10)))}\n}} | ( arm {words} )"
 
 

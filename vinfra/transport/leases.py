@@ -218,7 +218,7 @@ class _Fenced:
     def run(self, step: Step) -> StepResult:
         """Under the lease; what may cut us off, under guard as well."""
         token = self._leases.fence(self._host)
-        if not step.guards:
+        if not step.risks_access:
             return self._writer.run(replace(step, fence=token))
         with self._leases.unseen(self._host):
             return guarded(step, self._host, token, self._writer, self._leases.anew)

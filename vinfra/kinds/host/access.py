@@ -1,4 +1,4 @@
-"""Which files decide who gets in: a step that changes one is taken back by the host unless a new login confirms it."""
+"""Which files and units decide who gets in: the host takes a step on one back unless a new login confirms it."""
 
 from fnmatch import fnmatchcase
 
@@ -24,6 +24,19 @@ PATTERNS = (
     "/etc/systemd/network/*",
     "/etc/nftables.conf",
 )
+
+
+# Without these nobody gets in any more, or everybody is kept out.
+LIFELINES = (
+    *("ssh.service", "sshd.service", "ssh.socket", "sshd.socket", "dropbear.service"),
+    *("networking.service", "systemd-networkd.service", "NetworkManager.service"),
+    *("nftables.service", "firewalld.service", "ufw.service", "iptables.service", "netfilter-persistent.service"),
+)
+
+
+def lifeline(unit: str) -> bool:
+    """Whether the way in depends on a unit."""
+    return unit in LIFELINES
 
 
 def guards(*paths: str) -> tuple[str, ...]:

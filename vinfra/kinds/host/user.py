@@ -197,7 +197,8 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     """useradd, usermod or userdel; the password's hash by standard input; then the keys."""
     name, desired = change.address.name, change.desired
     if not isinstance(desired, Spec):
-        return [Step(f"remove user {name}, keep the home", (Exec(("userdel", "--", name)),), change.delta.impact)]
+        step = Step(f"remove user {name}, keep the home", (Exec(("userdel", "--", name)),), change.delta.impact)
+        return [replace(step, guards=access.ACCOUNTS)]
     changes = {item.path: item.after for item in change.delta.fields}
     new = change.delta.action is Action.CREATE
     options = _options(changes, new)
