@@ -1,6 +1,10 @@
 """Which files and units decide who gets in: the host takes a step on one back unless a new login confirms it."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
+
+from vinfra.model.step import Exec, Step
 
 ACCOUNTS = ("/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow")
 
@@ -33,12 +37,29 @@ LIFELINES = (
     *("nftables.service", "firewalld.service", "ufw.service", "iptables.service", "netfilter-persistent.service"),
 )
 
-
-def lifeline(unit: str) -> bool:
-    """Whether the way in depends on a unit."""
-    return unit in LIFELINES
+# What takes each of systemctl's verbs back, once the files are as they were.
+BACK = {
+    "disable": ("enable", "start"),  # as a deletion, which stops it too
+    "stop": ("start",),
+    "mask": ("unmask", "start"),
+    "start": ("stop",),
+    "restart": ("restart",),
+    "reload": ("restart",),
+}
 
 
 def guards(*paths: str) -> tuple[str, ...]:
     """Those among the paths that decide who gets in."""
     return tuple(path for path in paths if any(fnmatchcase(path, pattern) for pattern in PATTERNS))
+
+
+def held(steps: Sequence[Step], unit: str, files: tuple[str, ...] = ()) -> list[Step]:
+    """A unit's steps, taken back if the way in goes through it, or if it reads `files` that decide who gets in."""
+    if not files and unit not in LIFELINES:
+        return list(steps)
+    return [replace(step, guards=files, again=_back(step, unit)) for step in steps]
+
+
+def _back(step: Step, unit: str) -> tuple[tuple[str, ...], ...]:
+    verbs = [call.argv[1] for call in step.calls if isinstance(call, Exec) and call.argv[0] == "systemctl"]
+    return tuple(("systemctl", back, "--", unit) for back in BACK.get(verbs[0], ()))

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import bringers, created, deleted, later, refused, updated
@@ -217,7 +216,7 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     """systemctl, verb by verb; after a start or a restart it must stay up, or its last log lines are the error."""
     unit, desired = units.full(change.address.name), change.desired
     if not isinstance(desired, Spec):
-        return _guarded([_call("disable and stop", unit, Impact.RESTART, "disable", "--now")], unit)
+        return access.held([_call("disable and stop", unit, Impact.RESTART, "disable", "--now")], unit)
     changes = {item.path: item.after for item in change.delta.fields}
     found = []
     if "unit file" in changes:
@@ -238,30 +237,7 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     elif "reload_on" in changes:
         found.append(_call("reload", unit, Impact.LIVE, "reload"))
     files = [item.partition(":")[2] for item in (*(desired.restart_on or ()), *(desired.reload_on or ()))]
-    return _guarded(found, unit, access.guards(*files))
-
-
-# What takes each verb back once the files are as they were.
-BACK = {
-    "disable": ("enable", "start"),  # as a deletion, which stops it too
-    "stop": ("start",),
-    "mask": ("unmask", "start"),
-    "start": ("stop",),
-    "restart": ("restart",),
-    "reload": ("restart",),
-}
-
-
-def _guarded(found: Sequence[Step], unit: str, files: tuple[str, ...] = ()) -> list[Step]:
-    """The way in may go through this unit, or it reads files that decide who gets in."""
-    if not files and not access.lifeline(unit):
-        return list(found)
-    return [replace(step, guards=files, again=_back(step, unit)) for step in found]
-
-
-def _back(step: Step, unit: str) -> tuple[tuple[str, ...], ...]:
-    verbs = [call.argv[1] for call in step.calls if isinstance(call, Exec) and call.argv[0] == "systemctl"]
-    return tuple(("systemctl", back, "--", unit) for back in BACK.get(verbs[0], ()))
+    return access.held(found, unit, access.guards(*files))
 
 
 def _call(said: str, unit: str, impact: Impact, *verb: str) -> Step:
