@@ -84,21 +84,39 @@ def test_what_does_not_shut_us_out_is_confirmed(vinfra: Run, clean_lab: Lab, ssh
     vinfra("plan", file)
 
 
-def test_a_controller_killed_before_it_could_confirm(vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path) -> None:
-    host = first(clean_lab)
-    before = ssh(host, "cat /root/.ssh/authorized_keys").stdout
-    file = blueprint(tmp_path, {host.name: {"files": {"/root/.ssh/authorized_keys": {"content": "# nobody\n"}}}})
+# A firewall that is wrong: with it the host is not there for anybody.
+FIREWALL = """[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=ip link set eth0 down
+ExecStop=ip link set eth0 up
+"""
+
+
+def test_a_controller_killed_before_it_could_confirm_and_a_host_that_is_lost(
+    vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path
+) -> None:
+    one, two = clean_lab.hosts.values()
+    before = ssh(one, "cat /root/.ssh/authorized_keys").stdout
+    file = blueprint(tmp_path, {one.name: {"files": {"/root/.ssh/authorized_keys": {"content": "# nobody\n"}}}})
     environment = {**os.environ, "VINFRA_INVENTORY": str(clean_lab.inventory), "VINFRA_STATE": str(tmp_path / "state")}
     command = [sys.executable, "-m", "vinfra", "apply", str(file), "--yes"]
-    keys = Path(host.upper) / "root/.ssh/authorized_keys"
+    keys = Path(one.upper) / "root/.ssh/authorized_keys"
     with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         while not keys.exists() or "nobody" not in keys.read_text():
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-    time.sleep(30)
-    assert ssh(host, f"cat /root/.ssh/authorized_keys; {ARMED}").stdout == f"{before}0\n"
+    killed = time.monotonic()
+    ssh(two, "cat > /etc/systemd/system/nftables.service; systemctl daemon-reload", stdin=FIREWALL)
+    wall = blueprint(tmp_path, {two.name: {"services": {"nftables": {"running": True}}}}, "wall")
+    lost = vinfra("apply", wall, "--yes", expect=1)
+    assert "the host has taken it back by itself" in lost.stdout
+    assert ssh(two, f"systemctl is-active nftables; {ARMED}").stdout == "inactive\n0\n"
+    vinfra("plan", wall, expect=2)
+    time.sleep(max(0.0, killed + 30 - time.monotonic()))
+    assert ssh(one, f"cat /root/.ssh/authorized_keys; {ARMED}").stdout == f"{before}0\n"
     # A later run finds neither a stuck lease nor a timer that would undo its work.
-    fine = blueprint(tmp_path, {host.name: {"files": {"/root/.ssh/authorized_keys": {"content": before + "# more\n"}}}})
+    fine = blueprint(tmp_path, {one.name: {"files": {"/root/.ssh/authorized_keys": {"content": before + "# more\n"}}}})
     vinfra("apply", fine, "--yes")
     vinfra("plan", fine)

@@ -41,7 +41,7 @@ systemd-run --quiet --collect --unit=$n --on-active=$s --timer-property=Accuracy
 confirm() {
 systemctl stop $1.timer 2>/dev/null
 [ ! -e "$2/$1.done" ] && ! systemctl is-active --quiet $1.service || {
-echo 'too late: the host took it back already' >&2; exit 1; }
+echo 'the host has taken it back by itself' >&2; exit 1; }
 rm -f -- "$2/$1"
 }
 revert() {
@@ -88,7 +88,9 @@ def guarded(step: Step, host: str, token: str, writer: Writer, anew: Anew) -> St
             confirmed = login.run(confirm)
     except TransportError as error:
         return _taken_back(step, host, began, error.message, anew)
-    return confirmed if confirmed.returncode else result
+    if confirmed.returncode:
+        return StepResult(1, err=f"{step.summary} cut us off for too long ({confirmed.err.strip()})")
+    return result
 
 
 def _taken_back(step: Step, host: str, began: float, why: str, anew: Anew) -> StepResult:
