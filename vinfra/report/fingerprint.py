@@ -126,7 +126,13 @@ def differences(
             lines.append(f"{address}: is not there any more ({_needed(neighbour)})")
     told = {line.split(": ", 1)[0] for line in lines}
     more = [change for change in fresh.runnable if str(change.address) not in rows.keys() | told]
-    return [*lines, *(f"{change.address}: was not to be changed when planned, and now would be" for change in more)]
+    return [*lines, *(_unforeseen(change, neighbours.get(str(change.address))) for change in more)]
+
+
+def _unforeseen(change: Change, neighbour: Neighbour | None) -> str:
+    now = change.delta.reason or next((step.summary for step in change.steps), "")
+    told = f"{change.address}: was not to be changed when planned, and now would be{now and f': {now}'}"
+    return f"{told} ({_needed(neighbour)})" if neighbour else told
 
 
 def _needed(neighbour: Neighbour) -> str:

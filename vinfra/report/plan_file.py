@@ -98,7 +98,7 @@ class Saved:
         )
 
     def refuse_unless_meant(self, wish: Wish) -> None:
-        """Raises RefusedError when the wish has another name, or its hosts are described otherwise."""
+        """Raises RefusedError when the inventory describes the hosts of the plan otherwise."""
         found = [*origin.moved(self.document.origin, self.document.salt, wish.inventory)]
         self._refuse("was made from something else", found)
 
