@@ -17,13 +17,13 @@ from vinfra import engine
 from vinfra.errors import Unreachable
 from vinfra.look import Look
 from vinfra.model.action import Impact
-from vinfra.model.mark import GUEST_NAMESPACE, Mark, parse
+from vinfra.model.mark import DIRECTORY, GUEST_NAMESPACE, Mark, parse
 from vinfra.model.outcome import Observers, Outcome
 from vinfra.model.plan import Plan
 from vinfra.model.question import Exec as Ask
 from vinfra.model.question import Question, Raw, ReadFile, ReadLibvirt, ReadMarks
 from vinfra.model.request import Consent, Request
-from vinfra.model.step import Append, AwaitGuest, Call, Step, StepResult, Verb, Virt
+from vinfra.model.step import Append, AwaitGuest, Call, Step, StepResult, Verb, Virt, Write
 
 GIB = 1 << 30
 IMAGES = "/var/lib/libvirt/images"
@@ -122,6 +122,8 @@ class Host:
         match call:
             case Append(_, line):
                 self.lines.append(line)
+            case Write(path, content) if path.startswith(DIRECTORY):
+                self.lines = content.decode().splitlines()
             case AwaitGuest(name, login):
                 domain, user = self.domains[name], login.user
                 domain.xml, domain.live = (_answered(xml, user) for xml in (domain.xml, domain.live))

@@ -48,6 +48,9 @@ class Aim:
     @cached_property
     def machines(self) -> tuple[str, ...]:
         """The hosts that are read first: all that something is wanted of, and all of them where machines may be."""
+        only = self.request.only
+        if only is not None:
+            return tuple(n for n, host in self.wish.inventory.hosts.items() if n in only and host.connection != "guest")
         named = self.wish.blueprint.hosts if self.request.prune and not self.request.exact else frozenset()
         needed = {item.address.host for item in self.wish.resources if item.address in self.wanted and not item.lazy}
         return tuple(

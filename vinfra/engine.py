@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from vinfra import fleet
 from vinfra.aim import selected
-from vinfra.errors import InputError, RefusedError, UsageError
+from vinfra.errors import InputError, UsageError
 from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.registry import kinds as known_kinds
 from vinfra.look import Look
@@ -22,6 +21,7 @@ from vinfra.model.outcome import Observer, Observers, Outcome
 from vinfra.model.plan import Plan
 from vinfra.model.request import Consent, Request, Wish
 from vinfra.model.source import Problem
+from vinfra.model.spec import Spec
 from vinfra.report import plan_file
 from vinfra.stages.discover import Search, finish, survey
 from vinfra.stages.expand import expand
@@ -131,7 +131,7 @@ def login(machine: Machine, user: str, key_file: Path | None, *, direct: bool, i
 
 def save(request: Request, plan: Plan, file: Path) -> None:
     """Write a plan file: versioned JSON, 0600, no secrets."""
-    plan_file.write(file, plan, _inputs(request))
+    plan_file.write(file, plan, request, validate(request), _specs())
 
 
 def apply_saved(
@@ -139,23 +139,21 @@ def apply_saved(
 ) -> Outcome:
     """Run a saved plan, or refuse: it was made for another blueprint, inventory or reality.
 
-    `extra` are the `-e` items the plan was made with; the file holds only their names.
+    `extra` are the `-e` items the plan was made with; the file holds only their hashes.
     """
     saved = plan_file.read(file)
-    given = {item if item.startswith("@") else item.partition("=")[0] for item in extra}
-    if missing := sorted(set(saved.extra) ^ given):
-        raise RefusedError(
-            f"{file} was made with -e {', '.join(saved.extra) or 'nothing'}", f"mind {', '.join(missing)}"
-        )
-    request = Request(**saved.inputs, extra=extra, targets=saved.addresses, exact=True)
+    saved.refuse_unless_same(extra, _specs())
+    request = saved.request(extra)
     wish = validate(request)
-    if wish.blueprint.digest != saved.digest:
-        raise RefusedError(f"{file}: the blueprint, its variables or the inventory changed since", "plan again")
+    saved.refuse_unless_meant(wish)
     with Connections(wish.inventory) as connections:
         look, fresh = _undisturbed(lambda: Look(request, wish, connections, observer))
-        if stale := plan_file.differences(saved, fresh):
-            raise RefusedError(f"{file} is stale:\n  " + "\n  ".join(stale), "plan again")
+        saved.refuse_unless_true(fresh)
         return look.run(fresh, consent, run)
+
+
+def _specs() -> dict[str, type[Spec]]:
+    return {name: kind.Spec for name, kind in known_kinds().items()}
 
 
 def _undisturbed(begin: Callable[[], Look]) -> tuple[Look, Plan]:
@@ -183,10 +181,3 @@ def _inventory(file: Path | None) -> Inventory:
     if problems := [*document.problems, *problems]:
         raise InputError(problems)
     return inventory
-
-
-def _inputs(request: Request) -> dict[str, Any]:
-    return {
-        name: getattr(request, name)
-        for name in ("blueprint", "inventory", "var_files", "extra", "limit", "prune", "supersede")
-    }

@@ -108,6 +108,7 @@ class Look:
             run=run,
             forks=self.request.forks,
             clean=self.everywhere,
+            worn=frozenset(host for host, state in self.states.items() if state.worn),
         )
         busy = {row.place for row in plan.runnable} & self.states.keys()
         with leases:

@@ -88,6 +88,27 @@ def test_marks_of_all_blueprints(sh: list[str], tmp_path: Path, monkeypatch: pyt
     assert ask([ReadMarks()], sh)[ReadMarks()].text.split() == ['{"cut', '{"b":1}']
 
 
+@pytest.mark.parametrize("sort", ["folder", "pipe", "dangling link", "device", "huge"])
+def test_a_mark_file_that_is_none_is_no_empty_one(
+    sh: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sort: str
+) -> None:
+    monkeypatch.setattr(mark, "DIRECTORY", str(tmp_path))
+    (tmp_path / "a.jsonl").write_text('{"a":1}\n')
+    file = tmp_path / "b.jsonl"
+    if sort == "folder":
+        file.mkdir()
+    elif sort == "pipe":
+        os.mkfifo(file)
+    elif sort == "huge":
+        file.touch()
+        os.truncate(file, mark.LARGEST + 1)
+    else:
+        file.symlink_to("/dev/zero" if sort == "device" else "nowhere")
+    raw = ask([ReadMarks()], sh)[ReadMarks()]
+    assert raw.returncode == 1
+    assert f"{file}: {f'larger than {mark.LARGEST} bytes' if sort == 'huge' else 'not a regular file'}" in raw.err
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 def test_what_may_not_be_looked_at_is_not_absent(
     sh: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -50,6 +50,7 @@ def apply(
     must_be_agreed("apply", yes, json)
     from vinfra import engine
     from vinfra.cli.output import Output
+    from vinfra.report.plan_file import is_plan
 
     if is_plan(file):
         if inventory or var_files or limit or target or no_prune or supersede:
@@ -59,13 +60,3 @@ def apply(
         asked = request(file, inventory, extra, var_files, limit, target, forks, no_prune, supersede)
         act = partial(engine.apply, asked)
     return carry_out(act, "apply", file, Output(json), yes, max_impact, skip_refused)
-
-
-def is_plan(file: Path) -> bool:
-    """Whether a file is a saved plan, whole or broken: JSON that says so among its first keys."""
-    try:
-        with file.open("rb") as stream:
-            start = stream.read(512)
-    except OSError:
-        return False
-    return start.lstrip().startswith(b"{") and b'"vinfra"' in start

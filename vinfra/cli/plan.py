@@ -1,5 +1,6 @@
 """`vinfra plan`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +47,8 @@ def plan(
     from vinfra import engine
     from vinfra.cli.output import Output
     from vinfra.report.as_json import plan_document
+    from vinfra.report.interrupted import notes
+    from vinfra.report.journal import state_directory
     from vinfra.report.progress import Progress
     from vinfra.report.terminal import plan_lines
 
@@ -55,6 +58,7 @@ def plan(
         found = engine.plan(asked, progress)
     if out is not None:
         engine.save(asked, found, out)
+    found = replace(found, warnings=(*notes(found, state_directory()), *found.warnings))
     output.lines(plan_lines(found, output.width, full))
     if out is not None and found.runnable:
         output.text(f"Saved. To run exactly this: vinfra apply {out}")

@@ -4,6 +4,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ def must_be_agreed(command: str, yes: bool, json: bool) -> None:
         )
 
 
-def told(command: str, arguments: Sequence[str]) -> list[str]:
+def without_values(command: str, arguments: Sequence[str]) -> list[str]:
     """The command line as it may be printed and kept: without the values of -e, which may be secrets."""
     words = [command]
     for word in arguments:
@@ -48,19 +49,22 @@ def carry_out(act: "Act", command: str, file: Path, output: Output, yes: bool, c
     from vinfra.report.as_json import outcome_document
     from vinfra.report.ending import ending_lines
     from vinfra.report.failures import Failures
+    from vinfra.report.interrupted import notes
     from vinfra.report.journal import Journal, state_directory
     from vinfra.report.progress import Progress
     from vinfra.report.terminal import plan_lines
 
     failures = Failures()
     began = time.monotonic()
-    line = told(command, sys.argv[2:])
+    line, told = without_values(command, sys.argv[2:]), list[str]()
     with Journal(state_directory(), line, file) as journal:
         with Progress(output.progress_console) as progress:
 
             def show(plan: "Plan") -> None:
                 progress.expect(plan)
-                output.lines(plan_lines(plan, output.width))
+                told.extend(notes(plan, state_directory()))
+                output.lines(plan_lines(_noted(plan, told), output.width))
+                journal.planned(plan)
 
             consent = Consent(
                 max_impact=Impact[cost.name],
@@ -75,10 +79,15 @@ def carry_out(act: "Act", command: str, file: Path, output: Output, yes: bool, c
             again = f"vinfra {' '.join(word if '…' in word else shlex.quote(word) for word in line)}"
             did = "Destroyed" if command == "destroy" else "Applied"
             output.lines(ending_lines(outcome, failures, again, seconds, did))
+        outcome = replace(outcome, plan=_noted(outcome.plan, told))
         output.document(outcome_document(outcome, command, failures, seconds))
     if journal.trouble:
         output.warn(journal.trouble)
     return int(outcome.exit_code)
+
+
+def _noted(plan: "Plan", lines: Sequence[str]) -> "Plan":
+    return replace(plan, warnings=(*lines, *plan.warnings))
 
 
 def _agreed(command: str, plan: "Plan") -> bool:

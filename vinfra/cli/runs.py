@@ -23,13 +23,13 @@ def list_runs(json: Json = False) -> int:
     from vinfra.errors import ExitCode
     from vinfra.report import journal
     from vinfra.report.as_json import document, run_body
-    from vinfra.report.runs import run_lines
-    from vinfra.report.runs import runs as found_in
+    from vinfra.report.runs import records, run_lines
 
-    found = found_in(journal.state_directory())
+    found, strangers = records(journal.state_directory())
     output = Output(json)
-    output.lines(run_lines(found))
-    output.document(document("runs", ExitCode.DONE, {"runs": [run_body(run) for run in found]}))
+    output.lines(run_lines(found, strangers))
+    others = [{"file": stranger.name, "why": stranger.why} for stranger in strangers]
+    output.document(document("runs", ExitCode.DONE, {"runs": [run_body(run) for run in found], "strangers": others}))
     return 0
 
 

@@ -48,7 +48,8 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """A blueprint with its includes. `name` is the owner that marks carry; `digest` is over every file read.
+    """A blueprint with its includes. `name` is the owner that marks carry; `digest` is over every file read,
+    `digests` has each file's own.
 
     `variables` are those of var files and of -e, which win over a declaration's scope and over the inventory's.
     `warnings` are lines worth reading that stop nothing. `fleets` holds the members of each fleet by its name,
@@ -60,6 +61,7 @@ class Blueprint:
     variables: Mapping[str, Any]
     files: tuple[str, ...] = ()
     digest: str = ""
+    digests: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     fleets: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
     hosts: frozenset[str] = frozenset()

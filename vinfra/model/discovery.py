@@ -21,8 +21,9 @@ class HostState:
     `error` says why it could not be read; everything else is then empty.
 
     `resources` are the placed ones, with what a blueprint left behind added (desired None); `around` are those that are
-    declared there as well, but not looked at this time. `lease` says who may change it now. `refused` says why a
-    resource could not be placed, such as a template over a fact that this host does not have.
+    declared there as well, but not looked at this time. `lease` says who may change it now, `worn` that the owner's
+    mark file is due to be rewritten. `refused` says why a resource could not be placed, such as a template over a fact
+    that this host does not have.
     """
 
     host: str
@@ -35,6 +36,7 @@ class HostState:
     answers: Mapping[Address, Answer] = field(default_factory=dict)
     refused: Mapping[Address, str] = field(default_factory=dict)
     complaints: tuple[str, ...] = ()
+    worn: bool = False
     lease: Lease = NOBODYS
     seconds: float = 0.0
 

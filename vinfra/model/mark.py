@@ -16,6 +16,9 @@ NAMESPACE = "https://vinfra.dev/libvirt/1"
 # Of a domain's address and host key. Not the owner's: libvirt keeps one element of each namespace.
 GUEST_NAMESPACE = f"{NAMESPACE}/guest"
 VERSION = 1
+MANY = 10  # complaints about lines
+LARGEST = 64 << 20  # bytes of a file that are read
+WORN = 2000  # lines of a file that are worth rewriting
 
 
 class Birth(StrEnum):
@@ -76,8 +79,8 @@ def parse(text: str) -> tuple[dict[tuple[str, str, str], Mark], list[str]]:
     complaints: list[str] = []
     for line in filter(None, map(str.strip, text.splitlines())):
         try:
-            mark = _mark(json.loads(line))
-        except (ValueError, TypeError, KeyError, AttributeError):
+            mark = _mark(json.loads(line, object_pairs_hook=_unique))
+        except (ValueError, TypeError, KeyError, RecursionError):
             complaints.append(f"unreadable mark: {line[:80]}")
             continue
         if mark.version > VERSION:
@@ -86,21 +89,53 @@ def parse(text: str) -> tuple[dict[tuple[str, str, str], Mark], list[str]]:
         marks.pop(key, None)
         if mark.state is not State.RELEASED:
             marks[key] = mark
-    return marks, complaints
+    more = len(complaints) - MANY
+    return marks, [*complaints[:MANY], *([f"{more} more lines that are no marks"] if more > 0 else [])]
 
 
-def _mark(data: dict[str, Any]) -> Mark:
-    texts = [data[name] for name in ("blueprint", "kind", "name")]
-    version = data.get("version", VERSION)
-    if not all(isinstance(text, str) for text in texts) or not isinstance(version, int):
+def worn(text: str, blueprint: str) -> bool:
+    """Whether a blueprint's marks take many more lines than there are marks."""
+    lines = text.count(f'{{"blueprint":"{blueprint}",')
+    return lines > WORN and lines > 2 * sum(mark.blueprint == blueprint for mark in parse(text)[0].values())
+
+
+def compact(text: str, blueprint: str) -> bytes | None:
+    """A blueprint's mark file with one line for each mark; None while a line of it cannot be read."""
+    marks, complaints = parse(text)
+    lines = [mark.line() for mark in marks.values() if mark.blueprint == blueprint]
+    return None if complaints else "".join(f"{line}\n" for line in lines).encode()
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def _mark(data: Any) -> Mark:
+    """Strict, for what is wrong here could take away what is not ours. A key that is missing has its default."""
+    if type(data) is not dict:
         raise TypeError("not a mark of ours")
-    known = {name: data[name] for name in Mark.__dataclass_fields__ if name in data}
+    texts = {name: _text(data[name]) for name in ("blueprint", "kind", "name")}
+    texts |= {name: _text(data[name]) for name in ("host", "digest", "commit", "run", "time") if name in data}
+    version, protect = data.get("version", VERSION), data.get("protect", False)
+    fields, identity = data.get("fields", []), data.get("identity", {})
+    if [type(version), type(protect), type(fields), type(identity)] != [int, bool, list, dict] or version < 1:
+        raise TypeError("not a mark of ours")
     return Mark(
-        **{
-            **known,
-            "state": State(data["state"]),
-            "birth": Birth(data["birth"]),
-            "fields": tuple(data.get("fields", ())),
-            "identity": dict(data.get("identity", {})),
-        }
+        **texts,
+        state=State(data["state"]),
+        birth=Birth(data["birth"]),
+        fields=tuple(map(_text, fields)),
+        identity={_text(name): _text(value) for name, value in identity.items()},
+        protect=protect,
+        version=version,
     )
+
+
+def _text(value: Any) -> str:
+    """A text that can be written as UTF-8, for JSON can hold halves of characters."""
+    if type(value) is not str or any("\ud800" <= char <= "\udfff" for char in value):
+        raise TypeError("not a text")
+    return value

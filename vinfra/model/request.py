@@ -13,7 +13,8 @@ from vinfra.model.plan import Plan
 @dataclass(frozen=True, slots=True)
 class Request:
     """What the user points at. `extra` are `-e NAME=VALUE` items, `limit` is a pattern of hosts, `targets` patterns
-    of addresses, or with `exact` the addresses themselves. `supersede`: also what was applied from a version that this
+    of addresses, or with `exact` the addresses themselves; `only` then are the hosts that are read, None for all where
+    these may be. `supersede`: also what was applied from a version that this
     one does not come after.
     """
 
@@ -26,6 +27,7 @@ class Request:
     forks: int = 50
     prune: bool = True
     exact: bool = False
+    only: frozenset[str] | None = None
     supersede: bool = False
 
 

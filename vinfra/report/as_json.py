@@ -166,8 +166,9 @@ def run_body(run: Run, events: bool = False) -> Document:
     """One run of the journal."""
     begin = {key: run.begin.get(key) for key in ("time", "command", "blueprint", "digest", "who", "pid")}
     body: Document = {"run": run.id, "status": run.status, **begin, "ended": dict(sorted(run.counts.items()))}
-    body["exit_code"] = run.end.get("exit_code")
-    return {**body, "unfinished": run.unfinished, "events": list(run.events)} if events else body
+    body |= {"owner": run.owner, "seconds": run.seconds, "exit_code": run.end.get("exit_code")}
+    more = {"unfinished": run.unfinished, "unreadable_lines": run.spoilt, "events": list(run.events)}
+    return {**body, **more} if events else body
 
 
 def error_document(error: BaseException, command: str, exit_code: ExitCode) -> Document:

@@ -2,7 +2,10 @@
 
 One file a run, `<state>/runs/<id>.jsonl`, 0600, JSON lines, only appended to. It tells people what happened; what is
 on the hosts is told by the hosts' own marks, so a journal that is lost or cut short loses no object. It holds no
-content, no value and nothing of a step but its summary.
+content, no value, nothing that a program on a host printed, and nothing of a step but its summary.
+
+What begins is synced before it happens; what ends is not: an end that a power cut took away makes a step look
+interrupted that was done, and what it left is read anew in any case.
 """
 
 import hashlib
@@ -12,20 +15,25 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from stat import S_ISREG
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from vinfra.errors import ExitCode, VinfraError
 from vinfra.model.change import Change
-from vinfra.model.outcome import ChangeOutcome
+from vinfra.model.outcome import ChangeOutcome, Status
+from vinfra.model.plan import Plan
 from vinfra.model.step import Step, StepResult
 from vinfra.process import birth as process_birth
 from vinfra.process import who
 
 FORMAT = 1
 KEEP = 200
+# Ends that are told in our own words; why a step failed is told by a program on the host, which may say anything.
+OURS = (Status.BLOCKED, Status.LEFT)
 
 
 def state_directory(environment: Mapping[str, str] = os.environ) -> Path:
@@ -73,8 +81,14 @@ class Journal:
         if error is not None or code is None:
             code = _code_of(error)
         said = type(error).__name__ if error is not None else ""
-        self._write({"event": "end", "exit_code": int(code), "seconds": self._spent(), "error": said})
-        self._file.close()
+        self._write({"event": "end", "exit_code": int(code), "seconds": self._spent(), "error": said}, last=True)
+        os.close(self._file)
+
+    def planned(self, plan: Plan) -> None:
+        """The plan was shown: whose it is, and where it will act."""
+        hosts = sorted({change.place for change in plan.runnable})
+        told = {"owner": plan.blueprint, "version": plan.digest[:16], "changes": len(plan.runnable), "hosts": hosts}
+        self._write({"event": "plan", **told})
 
     def host_started(self, host: str, rounds: int) -> None:
         """Reading is not journalled."""
@@ -96,33 +110,40 @@ class Journal:
         self._write({"event": "step", "address": str(change.address), "step": step.summary})
 
     def step_ended(self, change: Change, step: Step, result: StepResult) -> None:
-        """A step ended; what it printed is not kept, for it may be anything."""
+        """A step ended. What it printed is not kept, for it may be anything."""
         end = {"returncode": result.returncode, "seconds": round(result.seconds, 3)}
         self._write({"event": "step-end", "address": str(change.address), "step": step.summary, **end}, sync=False)
 
     def change_ended(self, change: Change, outcome: ChangeOutcome) -> None:
         """A change ended."""
-        end = {"status": outcome.status.value, "seconds": round(outcome.seconds, 3)}
+        why = {"why": outcome.reason} if outcome.status in OURS else {}
+        end = {"status": outcome.status.value, "seconds": round(outcome.seconds, 3), **why}
         self._write({"event": "change-end", "address": str(outcome.address), **end}, sync=False)
 
     def _spent(self) -> float:
         return round(time.monotonic() - self._began, 3)
 
-    def _write(self, record: dict[str, Any], sync: bool = True) -> None:
+    def _write(self, record: dict[str, Any], sync: bool = True, last: bool = False) -> None:
+        """Add a line. After one that did not fit, only the `last` one is tried again: there may be room by then."""
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="microseconds"), **record})
         with self._lock:
-            if self.trouble:
+            if self.trouble and not last:
                 return
             try:
-                self._file.write(line + "\n")
-                self._file.flush()
+                _all(self._file, f"{chr(10) if self.trouble else ''}{line}\n".encode())
                 if sync:
-                    os.fsync(self._file.fileno())
+                    os.fsync(self._file)
             except OSError as error:
                 self.trouble = f"the journal of run {self.id} is not complete: {error.strerror}"
 
 
-def _opened(directory: Path) -> tuple[str, IO[str]]:
+def _all(file: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(file, data) :]
+
+
+def _opened(directory: Path) -> tuple[str, int]:
+    """A new run's id and its file, which a power cut does not take away: its name is on disk as well."""
     folder = directory / "runs"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -132,8 +153,10 @@ def _opened(directory: Path) -> tuple[str, IO[str]]:
                 number = os.open(folder / f"{name}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
             except FileExistsError:
                 continue
+            _sync(folder)
+            _sync(directory)
             _retire(folder)
-            return name, os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace")
+            return name, number
     except OSError as error:
         raise VinfraError(
             f"the journal cannot be written in {folder}: {error.strerror}",
@@ -141,9 +164,24 @@ def _opened(directory: Path) -> tuple[str, IO[str]]:
         ) from error
 
 
+def _sync(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def _retire(folder: Path) -> None:
-    for old in sorted(folder.glob("[0-9]*Z-*.jsonl"), key=lambda file: (file.stat().st_mtime_ns, file.name))[:-KEEP]:
-        old.unlink(missing_ok=True)
+    """Remove the oldest journals. What cannot be removed stays, and what somebody else just removed is gone."""
+    found: list[tuple[int, Path]] = []
+    for file in folder.glob("[0-9]*Z-*.jsonl"):
+        with suppress(OSError):
+            status = file.lstat()
+            found += [(status.st_mtime_ns, file)] if S_ISREG(status.st_mode) else []
+    for _, old in sorted(found)[:-KEEP]:
+        with suppress(OSError):
+            old.unlink()
 
 
 def _digest(blueprint: Path) -> str:

@@ -1,4 +1,4 @@
-"""A saved plan: what it was made from, what it would do, and a fingerprint of every object it touches.
+"""A saved plan on disk: what it was made from, what it would do, and a fingerprint of every object it touches.
 
 The file is JSON, 0600, and holds no secret: values of secret fields and the contents of steps are there as salted
 hashes, enough to see that they are still the same.
@@ -8,66 +8,196 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from vinfra import __version__
 from vinfra.errors import RefusedError, UsageError
-from vinfra.model.action import Verdict
-from vinfra.model.change import Change
 from vinfra.model.plan import Plan
-from vinfra.model.spec import Spec, declared
+from vinfra.model.request import Request, Wish
+from vinfra.model.spec import Spec
+from vinfra.report import bounded, fingerprint, origin
+from vinfra.report.fingerprint import Neighbour, Row
+from vinfra.report.origin import Origin
 
-FORMAT = 1
-LONGEST = 200  # a longer value is kept as its hash
-HASHED = "hash:"
+FORMAT = 2
+LARGEST = 256 << 20
+AGAIN = "plan again"
+
+
+def _path(text: str) -> str:
+    if not text.startswith("/") or "\0" in text:
+        raise ValueError("not an absolute path")
+    return text
+
+
+_Path = Annotated[str, AfterValidator(_path)]
+
+
+class _Inputs(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    blueprint: _Path
+    inventory: _Path | None
+    var_files: list[_Path]
+    limit: str
+    prune: bool
+    supersede: bool
+
+
+class _Document(BaseModel):
+    """The file. `only` are the hosts that are read again, None for all; `sum` is over all else."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    vinfra: str
+    format: Literal[2]
+    kind: Literal["plan"]
+    blueprint: str
+    inputs: _Inputs
+    salt: str
+    origin: Origin
+    only: list[str] | None
+    rows: list[Row]
+    neighbours: list[Neighbour]
+    sum: str
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A plan file as read. `inputs` are the request's; `rows` are by address.
+    """A plan file as read, its rows and neighbours by address."""
 
-    `extra` has the `-e` items with their values left out, for they may be secret: who applies gives them again.
+    file: Path
+    document: _Document
+    rows: Mapping[str, Row]
+    neighbours: Mapping[str, Neighbour]
+
+    def request(self, extra: tuple[str, ...]) -> Request:
+        """What the plan was asked for, but only for what it touches. `extra` are the -e items, given anew."""
+        inputs, only = self.document.inputs, self.document.only
+        return Request(
+            blueprint=Path(inputs.blueprint),
+            inventory=Path(inputs.inventory) if inputs.inventory else None,
+            var_files=tuple(map(Path, inputs.var_files)),
+            extra=extra,
+            limit=inputs.limit,
+            targets=(*self.rows, *self.neighbours),
+            prune=inputs.prune,
+            supersede=inputs.supersede,
+            exact=True,
+            only=None if only is None else frozenset(only),
+        )
+
+    def refuse_unless_same(self, extra: Sequence[str], specs: Mapping[str, type[Spec]]) -> None:
+        """Raises RefusedError when a file, a schema or a value of -e is not what it was. Connects to nothing."""
+        self._refuse(
+            "was made from something else", origin.stale(self.document.origin, self.document.salt, extra, specs)
+        )
+
+    def refuse_unless_meant(self, wish: Wish) -> None:
+        """Raises RefusedError when the inventory describes the hosts of the plan otherwise."""
+        found = [*origin.moved(self.document.origin, self.document.salt, wish.inventory)]
+        self._refuse("was made from something else", found)
+
+    def refuse_unless_true(self, fresh: Plan) -> None:
+        """Raises RefusedError when reality is not what it was."""
+        document = self.document
+        found = fingerprint.differences(self.rows, self.neighbours, document.blueprint, document.salt, fresh)
+        self._refuse("is stale", found)
+
+    def _refuse(self, why: str, reasons: Iterable[str]) -> None:
+        if told := list(reasons):
+            version = self.document.vinfra
+            by = f" (by vinfra {version}; this is {__version__})" if version != __version__ else ""
+            raise RefusedError(f"{self.file} {why}{by}:\n  " + "\n  ".join(told), AGAIN)
+
+
+def write(file: Path, plan: Plan, request: Request, wish: Wish, specs: Mapping[str, type[Spec]]) -> None:
+    """Save a plan, atomically. `wish` is what it was made for.
+
+    Raises UsageError when the file cannot be written, or holds something else.
     """
-
-    inputs: Mapping[str, Any]
-    extra: tuple[str, ...]
-    digest: str
-    salt: str
-    rows: Mapping[str, Mapping[str, Any]]
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """What the plan touches."""
-        return tuple(self.rows)
-
-
-def write(file: Path, plan: Plan, inputs: Mapping[str, Any]) -> None:
-    """Save a plan, atomically. Raises UsageError when the file cannot be written, or holds something else."""
-    if file.exists() and not (
-        file.is_file() and (not file.stat().st_size or b'"kind": "plan"' in file.read_bytes()[:512])
-    ):
-        raise UsageError(f"{file} is there and is no saved plan", "choose another name, or remove it first")
+    _must_be_free(file)
+    if wish.blueprint.digest != plan.digest:
+        raise RefusedError(f"{file}: not saved, for the blueprint's files changed while the plan was made", AGAIN)
     salt = secrets.token_hex(8)
+    rows, neighbours = fingerprint.rows_of(plan, salt), fingerprint.neighbours_of(plan, salt)
+    guests = frozenset(name for name, host in wish.inventory.hosts.items() if host.connection == "guest")
+    only = fingerprint.hosts_of(rows, neighbours, guests)
+    found = [*rows, *neighbours]
+    hosts = {name for item in found for name in (item.where, getattr(item, "came_from", "")) if name}
+    kinds = {item.address.partition(":")[0] for item in found}
     document = {
         "vinfra": __version__,
         "format": FORMAT,
         "kind": "plan",
         "blueprint": plan.blueprint,
-        "inputs": _inputs(inputs),
-        "digest": plan.digest,
+        "inputs": _inputs(request),
         "salt": salt,
-        "rows": [_row(change, salt) for change in plan.pending if change.delta.verdict is not Verdict.UNKNOWN],
+        "origin": origin.origin(
+            wish,
+            request.extra,
+            [item.address for item in rows],
+            sorted(hosts),
+            {kind: spec for kind, spec in specs.items() if kind in kinds},
+            salt,
+        ).model_dump(),
+        "only": None if only is None else sorted(only),
+        "rows": [row.model_dump() for row in rows],
+        "neighbours": [neighbour.model_dump() for neighbour in neighbours],
     }
-    document["sum"] = _sum(document)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    _replace(file, json.dumps({**document, "sum": _sum(document)}, indent=1) + "\n")
+
+
+def _inputs(request: Request) -> dict[str, Any]:
+    """The request as it can be found again from anywhere, without the values of -e."""
+    return {
+        "blueprint": str(request.blueprint.absolute()),
+        "inventory": str(request.inventory.absolute()) if request.inventory else None,
+        "var_files": [str(file.absolute()) for file in request.var_files],
+        "limit": request.limit,
+        "prune": request.prune,
+        "supersede": request.supersede,
+    }
+
+
+def _must_be_free(file: Path) -> None:
+    """A file that is there is overwritten only when it is empty or a saved plan, however broken."""
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        status = file.stat()
+        regular = stat.S_ISREG(status.st_mode)
+        ours = regular and (not status.st_size or is_plan(file, b'"kind": "plan"'))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file}: {getattr(error, 'strerror', None) or error}") from error
+    if not ours:
+        raise UsageError(f"{file} is there and is no saved plan", "choose another name, or remove it first")
+
+
+def is_plan(file: Path, word: bytes = b'"vinfra"') -> bool:
+    """Whether a file is a saved plan, whole or broken: JSON that says so among its first keys."""
+    try:
+        if not file.is_file():
+            return False
+        with file.open("rb") as stream:
+            start = stream.read(512)
+    except (OSError, ValueError):
+        return False
+    return start.lstrip().startswith(b"{") and word in start
+
+
+def _replace(file: Path, text: str) -> None:
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(document, stream, indent=1)
-            stream.write("\n")
+            stream.write(text)
+            stream.flush()
+            os.fsync(descriptor)
         temporary.replace(file)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -75,121 +205,46 @@ def write(file: Path, plan: Plan, inputs: Mapping[str, Any]) -> None:
 
 
 def read(file: Path) -> Saved:
-    """Read a plan file. Raises RefusedError for one that is truncated, foreign or of another version."""
+    """Read a plan file. Raises RefusedError for one that is truncated, foreign, edited or of another format."""
     try:
-        document = json.loads(file.read_text("utf-8"))
-        inputs = document["inputs"]
-        if document["kind"] != "plan":
-            raise KeyError("kind")
-        if document["format"] != FORMAT or document["vinfra"] != __version__:
-            found = f"vinfra {document['vinfra']}, format {document['format']}"
-            raise RefusedError(f"{file}: made by {found}; this is vinfra {__version__}, format {FORMAT}", "plan again")
-        if document["sum"] != _sum(document):
-            raise RefusedError(f"{file}: was changed after it was saved", "plan again")
-        return Saved(
-            inputs={
-                "blueprint": Path(inputs["blueprint"]),
-                "inventory": Path(inputs["inventory"]) if inputs["inventory"] else None,
-                "var_files": tuple(map(Path, inputs["var_files"])),
-                "limit": str(inputs["limit"]),
-                "prune": bool(inputs["prune"]),
-                "supersede": bool(inputs.get("supersede")),
-            },
-            extra=tuple(map(str, inputs["extra"])),
-            digest=document["digest"],
-            salt=document["salt"],
-            rows={row["address"]: row for row in document["rows"]},
-        )
+        document = _parsed(bounded.read(file, LARGEST).decode("utf-8"))
+        if document.get("kind") != "plan":
+            raise ValueError("it does not say that it is a plan")
+        if type(document.get("format")) is int and document["format"] != FORMAT:
+            made = f"made by vinfra {str(document.get('vinfra'))[:40]} in format {document['format']}"
+            raise RefusedError(f"{file}: {made}; this is vinfra {__version__}, which reads format {FORMAT}", AGAIN)
+        if document.get("sum") != _sum(document):
+            raise RefusedError(f"{file}: was changed after it was saved", AGAIN)
+        whole = _Document.model_validate(document)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise RefusedError(f"{file}: not a whole plan file ({type(error).__name__}: {error})", "plan again") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        told = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise RefusedError(f"{file}: not a plan file of this vinfra ({told})", AGAIN) from error
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(f"{file}: not a whole plan file ({error or type(error).__name__})", AGAIN) from error
+    rows = {row.address: row for row in whole.rows}
+    return Saved(file, whole, rows, {item.address: item for item in whole.neighbours if item.address not in rows})
 
 
-def _inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The request as it can be found again from anywhere."""
-    there = {name: _plain(value) for name, value in inputs.items()}
-    there["blueprint"] = str(Path(inputs["blueprint"]).absolute())
-    there["inventory"] = str(Path(inputs["inventory"]).absolute()) if inputs["inventory"] else None
-    there["var_files"] = [str(Path(file).absolute()) for file in inputs["var_files"]]
-    there["extra"] = [item if item.startswith("@") else item.partition("=")[0] for item in inputs["extra"]]
-    return there
+def _parsed(text: str) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a key is there twice")
+        return found
+
+    def constant(name: str) -> Any:
+        raise ValueError(f"{name} is no value")
+
+    document = json.loads(text, object_pairs_hook=unique, parse_constant=constant)
+    if not isinstance(document, dict):
+        raise ValueError("it holds no object")  # noqa: TRY004  as for all that is no plan
+    return document
 
 
 def _sum(document: Mapping[str, Any]) -> str:
     """A checksum against careless edits; who wants to deceive can compute it too."""
     whole = {name: value for name, value in document.items() if name != "sum"}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
-
-
-def differences(saved: Saved, fresh: Plan) -> list[str]:
-    """Why the saved plan is not what would be done now: one line per object, naming field, planned and found value."""
-    now = {str(change.address): change for change in fresh.changes}
-    lines = [f"{host}: cannot be read: {reason}" for host, reason in fresh.unknown.items()]
-    for address, row in saved.rows.items():
-        change = now.get(address)
-        if change is None:
-            if not fresh.unknown:
-                lines.append(f"{address}: is not in the plan any more")
-        else:
-            lines += _moved(address, row, _row(change, saved.salt))
-    more = [change for change in fresh.runnable if str(change.address) not in saved.rows]
-    return [*lines, *(f"{change.address}: was not to be changed when planned, and now would be" for change in more)]
-
-
-def _moved(address: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    if then["where"] != now["where"]:
-        return [f"{address}: was for {then['where'] or 'no host'} when planned, and is for {now['where'] or 'no host'}"]
-    before, after = then["actual"], now["actual"]
-    if (before is None) != (after is None):
-        return [
-            f"{address}: {'absent' if before is None else 'there'} when planned, now {'there' if after else 'absent'}"
-        ]
-    fields = sorted(
-        name for name in {*(before or ()), *(after or ())} if (before or {}).get(name) != (after or {}).get(name)
-    )
-    if fields:
-        return [_field(address, name, (before or {}).get(name), (after or {}).get(name)) for name in fields]
-    changed = [name for name in ("action", "verdict", "impact", "steps") if then[name] != now[name]]
-    return [f"{address}: {name} was {then[name]!r} when planned, is {now[name]!r}" for name in changed]
-
-
-def _field(address: str, name: str, before: Any, after: Any) -> str:
-    if any(isinstance(value, str) and value.startswith(HASHED) for value in (before, after)):
-        return f"{address}: {name} is not what it was when planned"
-    return f"{address}: {name} was {before!r} when planned, is {after!r}"
-
-
-def _row(change: Change, salt: str) -> dict[str, Any]:
-    return {
-        "address": str(change.address),
-        "where": change.place,
-        "action": change.delta.action.name.lower(),
-        "verdict": change.delta.verdict.name.lower(),
-        "impact": str(change.delta.impact),
-        "reason": change.delta.reason,
-        "actual": None if change.actual is None else _fields(change.actual, salt),
-        "steps": [{"summary": step.summary, "digest": _hash(step.calls, salt)} for step in change.steps],
-    }
-
-
-def _fields(spec: Spec, salt: str) -> dict[str, Any]:
-    """Every known field's value; secret and long ones as a hash."""
-    found: dict[str, Any] = {}
-    for name, value in spec:
-        if value is not None:
-            hidden = declared(type(spec), name, "secret") or name == "content" or len(str(value)) > LONGEST
-            found[name] = _hash(value, salt) if hidden else _plain(value)
-    return found
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return value if value is None or isinstance(value, bool | int | float) else str(value)
-
-
-def _hash(value: Any, salt: str) -> str:
-    return HASHED + hashlib.sha256(f"{salt}{value!r}".encode("utf-8", "surrogateescape")).hexdigest()[:24]

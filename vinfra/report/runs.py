@@ -1,8 +1,12 @@
-"""Journals read back: which runs there were, and how each ended."""
+"""Journals read back: which runs there were, and how each ended.
+
+A journal may be cut short, edited, or not be one: a line that is not as ours are is left out and counted, and a file
+that does not begin as ours do is named as a stranger.
+"""
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +15,10 @@ from rich.text import Text
 
 from vinfra.errors import ExitCode, UsageError
 from vinfra.process import birth as process_birth
+from vinfra.report import bounded
 from vinfra.report.journal import FORMAT
 from vinfra.report.terminal import padded
-from vinfra.report.visible import visible
+from vinfra.report.visible import several, visible
 
 STYLES = {"done": "green", "failed": "bold red", "interrupted": "yellow", "running": "cyan"}
 ENDS = {
@@ -23,6 +28,15 @@ ENDS = {
     ExitCode.INTERRUPTED: "interrupted",
 }
 SILENT = "ended without a word"
+LARGEST = 256 << 20
+# What the values of a line are; the rest of it is passed over.
+SHAPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("event", "time", "run", "blueprint", "digest", "who", "birth", "owner", "version"), str),
+    **dict.fromkeys(("host", "address", "action", "impact", "step", "status", "error", "why"), str),
+    **dict.fromkeys(("format", "pid", "returncode", "exit_code", "changes"), int),
+    **dict.fromkeys(("command", "fields", "hosts"), list),
+    "seconds": (int, float),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +46,22 @@ class Run:
     id: str
     begin: dict[str, Any]
     events: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    spoilt: int = 0
+
+    @property
+    def owner(self) -> str:
+        """The name of its blueprint; "" when it did not come as far as a plan."""
+        return next((str(event.get("owner", "")) for event in self.events if event["event"] == "plan"), "")
+
+    @property
+    def began(self) -> str:
+        """When, in UTC, as people write it."""
+        return str(self.begin["time"])[:19].replace("T", " ")
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None while nobody knows."""
+        return self.end.get("seconds")
 
     @property
     def end(self) -> dict[str, Any]:
@@ -49,20 +79,40 @@ class Run:
     @property
     def counts(self) -> dict[str, int]:
         """How many changes ended in which way."""
-        return dict(Counter(str(e.get("status")) for e in self.events if e.get("event") == "change-end"))
+        return dict(Counter(str(e.get("status")) for e in self.events if e["event"] == "change-end"))
 
     @property
     def unfinished(self) -> list[str]:
         """Changes that began and have no end: what a killed run was at."""
-        ended = {event.get("address") for event in self.events if event.get("event") == "change-end"}
-        began = [str(event.get("address")) for event in self.events if event.get("event") == "change"]
-        return [address for address in began if address not in ended]
+        ended = {event.get("address") for event in self.events if event["event"] == "change-end"}
+        began = [str(event.get("address")) for event in self.events if event["event"] == "change"]
+        return [address for address in dict.fromkeys(began) if address not in ended]
+
+    def last_step(self, address: str) -> str:
+        """The step that a change came to, "" if to none."""
+        steps = [event for event in self.events if event["event"] == "step" and event.get("address") == address]
+        return str(steps[-1].get("step", "")) if steps else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A file among the journals that is none of this version, and why."""
+
+    name: str
+    why: str
 
 
 def runs(directory: Path) -> list[Run]:
-    """All runs, newest first. Files of somebody else and lines cut short are passed over."""
-    found = [run for file in _files(directory) if (run := _read(file)) is not None]
-    return sorted(found, key=lambda run: (str(run.begin.get("time")), run.id), reverse=True)
+    """All runs, newest first."""
+    return records(directory)[0]
+
+
+def records(directory: Path) -> tuple[list[Run], list[Stranger]]:
+    """All runs, newest first, and the files that are none."""
+    read = [read_run(file) for file in files(directory)]
+    found = [run for run in read if isinstance(run, Run)]
+    found.sort(key=lambda run: (run.begin["time"], run.id), reverse=True)
+    return found, [stranger for stranger in read if isinstance(stranger, Stranger)]
 
 
 def find(directory: Path, name: str) -> Run:
@@ -75,64 +125,110 @@ def find(directory: Path, name: str) -> Run:
     return found[0]
 
 
-def _files(directory: Path) -> Iterator[Path]:
+def files(directory: Path) -> list[Path]:
+    """What is there, by name: the oldest run first."""
     try:
-        yield from (directory / "runs").glob("*.jsonl")
+        return sorted((directory / "runs").glob("*.jsonl"))
     except OSError:
-        return
+        return []
 
 
-def _read(file: Path) -> Run | None:
+def read_run(file: Path) -> Run | Stranger:
+    """One file."""
     try:
-        lines = file.read_bytes().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return None
-    events = [event for line in lines if (event := _parsed(line)) is not None]
-    if not events or events[0].get("event") != "begin" or events[0].get("format") != FORMAT:
-        return None
-    return Run(file.stem, events[0], tuple(events[1:]))
+        lines = bounded.read(file, LARGEST).decode("utf-8", "replace").split("\n")
+    except OSError as error:
+        return Stranger(file.name, error.strerror or str(error))
+    except ValueError as error:
+        return Stranger(file.name, str(error))
+    begin = parsed(lines[0])
+    if begin is None or begin["event"] != "begin":
+        return Stranger(file.name, "it does not begin as a journal does")
+    if begin.get("format") != FORMAT:
+        return Stranger(file.name, f"it has format {begin.get('format')}; this vinfra reads {FORMAT}")
+    rest = [line for line in lines[1:] if line]
+    events = [event for line in rest if (event := parsed(line)) is not None]
+    return Run(file.stem, begin, tuple(events), len(rest) - len(events))
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
+def parsed(line: str) -> dict[str, Any] | None:
+    """A line's event, with what we know of it; None for one that is not as ours are."""
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return event if isinstance(event, dict) else None
+    if not isinstance(event, dict) or not {"event", "time"} <= event.keys():
+        return None
+    known = {key: value for key, value in event.items() if key in SHAPES}
+    return known if all(_fits(value, SHAPES[key]) for key, value in known.items()) else None
 
 
-def run_lines(found: list[Run], limit: int = 20) -> list[Text]:
-    """A line a run."""
-    if not found:
-        return [Text("No runs yet.")]
-    lines = []
-    for run in found[:limit]:
+def _fits(value: Any, shape: type | tuple[type, ...]) -> bool:
+    if isinstance(value, list):
+        return shape is list and all(isinstance(item, str) for item in value)
+    return isinstance(value, shape) and not isinstance(value, bool)
+
+
+def run_lines(found: list[Run], strangers: Sequence[Stranger] = (), limit: int = 20) -> list[Text]:
+    """A line a run: when, how it ended, how long it took, who, what."""
+    lines = [] if found else [Text("No runs yet.")]
+    shown = found[:limit]
+    wide = max((len(_by(run)) for run in shown), default=0)
+    for run in shown:
         told = ", ".join(f"{count} {status}" for status, count in sorted(run.counts.items()))
-        command = visible(" ".join(map(str, run.begin.get("command", []))))
         status = Text(padded(run.status, len(SILENT)), style=STYLES.get(run.status, "magenta"))
-        lines.append(Text.assemble(run.id, "  ", status, f"  {command}", (f"  {told}" if told else "", "dim")))
+        took = f"{run.seconds:8.1f} s" if run.seconds is not None else " " * 10
+        rest = f"  {took}  {padded(_by(run), wide)}  {_command(run)}"
+        lines.append(
+            Text.assemble(
+                visible(run.id), f"  {visible(run.began)}  ", status, rest, (f"  {told}" if told else "", "dim")
+            )
+        )
     if len(found) > limit:
         lines.append(Text(f"… {len(found) - limit} older; --json has them all", style="dim"))
+    if strangers:
+        names = "; ".join(f"{visible(item.name)}: {visible(item.why)}" for item in strangers[:3])
+        more = "; …" if len(strangers) > 3 else ""
+        are = "file there is no journal" if len(strangers) == 1 else "files there are no journals"
+        lines.append(Text(f"{len(strangers)} {are} of this version: {names}{more}", style="yellow"))
     return lines
+
+
+def _by(run: Run) -> str:
+    return visible(run.begin.get("who", ""))
+
+
+def _command(run: Run) -> str:
+    return visible(" ".join(run.begin.get("command", [])))
 
 
 def run_detail(run: Run) -> list[Text]:
     """One run, event by event."""
     begin = run.begin
+    owner = f"{visible(run.owner)}, " if run.owner else ""
     lines = [
-        Text.assemble((run.id, "bold"), "  ", (run.status, STYLES.get(run.status, "magenta"))),
-        Text(f"  command    {visible(' '.join(map(str, begin.get('command', []))))}"),
-        Text(f"  blueprint  {visible(begin.get('blueprint', ''))}  {visible(begin.get('digest', ''))}"),
-        Text(f"  by         {visible(begin.get('who', ''))}, process {visible(begin.get('pid', ''))}"),
-        Text(f"  began      {visible(begin.get('time', ''))}"),
+        Text.assemble((visible(run.id), "bold"), "  ", (run.status, STYLES.get(run.status, "magenta"))),
+        Text(f"  command    {_command(run)}"),
+        Text(f"  blueprint  {owner}{visible(begin.get('blueprint', ''))}  {visible(begin.get('digest', ''))}"),
+        Text(f"  by         {_by(run)}, process {visible(begin.get('pid', ''))}"),
+        Text(f"  began      {visible(run.began)} UTC" + (f", took {run.seconds} s" if run.seconds is not None else "")),
     ]
-    for event in run.events:
-        words = [str(event[key]) for key in ("host", "address", "action", "step", "status", "error") if event.get(key)]
-        words += [f"exit status {event['returncode']}"] if event.get("returncode") else []
-        words += [f"exit code {event['exit_code']}"] if "exit_code" in event else []
-        words += [f"{event['seconds']} s"] if "seconds" in event else []
-        clock = str(event.get("time", ""))[11:23]
-        lines.append(Text(f"  {clock}  {visible(event.get('event', '')):<12}  {visible('  '.join(words))}"))
+    lines += [_event(event) for event in run.events]
+    if run.spoilt:
+        lines.append(Text(f"  {several(run.spoilt, 'line')} of the journal cannot be read", style="yellow"))
     if run.unfinished and run.status != "running":
         lines.append(Text(f"  begun and not ended: {visible(', '.join(run.unfinished))}", style="yellow"))
     return lines
+
+
+def _event(event: dict[str, Any]) -> Text:
+    words = [
+        event[key] for key in ("owner", "host", "address", "action", "step", "status", "why", "error") if event.get(key)
+    ]
+    words += (
+        [several(event["changes"], "change") + f" on {', '.join(event.get('hosts', []))}"] if "changes" in event else []
+    )
+    words += [f"exit status {event['returncode']}"] if event.get("returncode") else []
+    words += [f"exit code {event['exit_code']}"] if "exit_code" in event else []
+    words += [f"{event['seconds']} s"] if "seconds" in event else []
+    return Text(f"  {visible(event['time'][11:23])}  {visible(event['event']):<12}  {visible('  '.join(words))}")

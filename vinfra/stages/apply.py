@@ -16,12 +16,13 @@ from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.address import Address
 from vinfra.model.change import Change
 from vinfra.model.discovery import Marks
-from vinfra.model.mark import Birth, Mark, State, path_of
+from vinfra.model.mark import Birth, Mark, State, compact, path_of
 from vinfra.model.outcome import ChangeOutcome, Observer, Status
 from vinfra.model.plan import Plan
+from vinfra.model.question import ReadMarks
 from vinfra.model.schedule import Schedule
 from vinfra.model.spec import declared
-from vinfra.model.step import Append, Exec, Step
+from vinfra.model.step import Append, Exec, Step, Write
 from vinfra.model.transport import Writer
 
 
@@ -29,7 +30,8 @@ from vinfra.model.transport import Writer
 class Tools:
     """What running needs: a writer per host, a fresh look at one row (`again`), the marks found, the run's id.
 
-    `clean` (a destroy): when nothing of the blueprint is left on a host, its mark file goes too.
+    `clean` (a destroy): when nothing of the blueprint is left on a host, its mark file goes too. `worn` are the hosts
+    whose mark file is due to be rewritten.
     """
 
     writer: Callable[[str], Writer]
@@ -38,6 +40,7 @@ class Tools:
     run: str
     forks: int = 50
     clean: bool = False
+    worn: frozenset[str] = frozenset()
 
 
 def apply(plan: Plan, tools: Tools, observer: Observer) -> tuple[tuple[ChangeOutcome, ...], bool]:
@@ -207,9 +210,21 @@ class _Run:
         )
         if self.tools.clean and ours and all(map(self._over, ours)):
             calls = (Exec(("rm", "-f", path)),)
-        if calls:
-            with suppress(TransportError):  # a host lost by now keeps its marks; the next run releases them
+        with suppress(TransportError):  # a host lost by now keeps its marks; the next run releases them
+            if calls:
                 self.tools.writer(host).run(Step("release marks", calls))
+            if host in self.tools.worn and any(row.place == host for row in self.plan.runnable):
+                self._rewrite(host, path)
+
+    def _rewrite(self, host: str, path: str) -> None:
+        """One line for each mark, put there by a rename.
+
+        Only who holds the lease writes marks, and the host checks that with the step: no line can come in between.
+        """
+        writer = self.tools.writer(host)
+        content = compact(writer.ask((ReadMarks(),))[ReadMarks()].text, self.plan.blueprint)
+        if content:
+            writer.run(Step("rewrite the marks", (Write(path, content, "0600"),)))
 
     def _followed(self, mark: Mark, host: str) -> bool:
         """Whether the mark's object is on another host now, and marked there."""

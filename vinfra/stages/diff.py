@@ -48,7 +48,8 @@ def diff(
         waits, way = has(kinds[name], Trait.WAITS), moved.get(resource.demand.member) if resource.demand else None
         if way and not (waits and delta.action is Action.CREATE):
             delta = _moved(delta, resource, way)
-        change = replace(_change(resource, delta, answer), waits=waits, came_from=way[0] if way else "")
+        marks = view.marks.get(resource.address.name, ())
+        change = replace(_change(resource, delta, answer), waits=waits, came_from=way[0] if way else "", marks=marks)
         if change.runnable and delta.action not in (Action.ADOPT, Action.MOVE):  # these change marks alone
             changing.add(change.address)
             here.add(change.address.reference)

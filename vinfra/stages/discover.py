@@ -18,13 +18,14 @@ from vinfra.model.blueprint import Resource
 from vinfra.model.discovery import HostState, Marks
 from vinfra.model.kind import Composite, FactsReader, Kinds, Machines, Tenant
 from vinfra.model.lease import LEASE
-from vinfra.model.mark import DIRECTORY, VERSION, Birth, Mark, parse
+from vinfra.model.mark import DIRECTORY, VERSION, Birth, Mark, parse, worn
 from vinfra.model.outcome import Observer
 from vinfra.model.question import Question, Raw, ReadFile, ReadMarks
 from vinfra.model.transport import Reader
 
 # Kinds ask in layers (a pool, then its volumes); more rounds than this mean that two kinds keep each other asking.
 ROUNDS = 8
+UNPRUNED = "nothing is pruned here until that line is mended"
 
 Render = Callable[[tuple[Resource, ...], Mapping[str, Any]], tuple[tuple[Resource, ...], dict[Address, str]]]
 _In = TypeVar("_In")
@@ -144,7 +145,8 @@ def _first(host: str, wanted: tuple[Resource, ...], search: Search, reader: Read
     facts = search.facts.read(answers)
     marks, complaints = _marks(answers[ReadMarks()]) if search.kinds else ({}, [])
     held = lease.parse(answers[ReadFile(LEASE)].text, facts.get("uptime"))
-    state = replace(state, facts=facts, marks=marks, complaints=tuple(complaints), lease=held)
+    old = not complaints and worn(answers[ReadMarks()].text, search.owner)
+    state = replace(state, facts=facts, marks=marks, complaints=tuple(complaints), lease=held, worn=old)
     movable = {item.address.kind for item in state.resources if item.demand}
     machines = {name for name in movable if isinstance(search.kinds[name], Machines)}
     views = {name: view for name, view in state.scopes(search.kinds).items() if name in machines}
@@ -163,8 +165,10 @@ def _rest(found: Survey, wanted: tuple[Resource, ...], search: Search, reader: R
     """Facts and marks are known, resources have their place, leftovers came to light: ask on until all is known."""
     rendered, refused = search.render(wanted, found.state.facts)
     around, _ = search.render(tuple(search.around(found.host)), found.state.facts)
-    left = () if found.state.complaints else _leftovers(found.host, search, found.state.marks)
-    state = replace(found.state, resources=rendered + left, around=around, refused=refused)
+    odd = tuple(_odd(search, found.state.marks))
+    complaints = (*found.state.complaints, *(f"{complaint}; {UNPRUNED}" for complaint in odd))
+    left = () if complaints else _leftovers(found.host, search, found.state.marks)
+    state = replace(found.state, resources=rendered + left, around=around, refused=refused, complaints=complaints)
     for _ in range(ROUNDS):
         new = [question for question in _questions(state, search, found.answers) if question not in found.answers]
         if not new:
@@ -202,7 +206,15 @@ def _marks(raw: Raw) -> tuple[Marks, list[str]]:
     if not raw.ok:
         raise TransportError(f"vinfra's marks cannot be read: {raw.err.strip()}", f"look at {DIRECTORY} on the host")
     marks, complaints = parse(raw.text)
-    return marks, [f"{complaint}; nothing is pruned here until that line is mended" for complaint in complaints]
+    return marks, [f"{complaint}; {UNPRUNED}" for complaint in complaints]
+
+
+def _odd(search: Search, marks: Marks) -> Iterator[str]:
+    """Marks that would let us delete what cannot have this name: somebody wrote them, or in them."""
+    for mark in marks.values():
+        made = mark.birth is Birth.CREATED and mark.blueprint == search.owner and mark.kind in search.kinds
+        if made and (wrong := search.kinds[mark.kind].check(mark.name, None)):
+            yield f"mark of {mark.kind} {mark.name[:80]!r}: {wrong}"
 
 
 def _leftovers(host: str, search: Search, marks: Marks) -> tuple[Resource, ...]:

@@ -18,6 +18,7 @@ from vinfra.text.template import RESERVED, Nested
 from vinfra.text.yaml import parse
 
 DEEPEST = 30
+LARGEST = 64 << 20  # bytes of a file
 
 
 def load(
@@ -37,6 +38,7 @@ class _Reading:
         self.complaints = Complaints()
         self._followed: set[str] = set()
         self._digest = hashlib.sha256()
+        self._digests: dict[str, str] = {}
 
     def all(self, blueprint: Path, inventory: Path | None, var_files: Sequence[Path], extra: Sequence[str]) -> Loaded:
         root = self._named(blueprint, "blueprint")
@@ -52,6 +54,7 @@ class _Reading:
             var_files=overlays,
             extra=layers,
             digest=self._digest.hexdigest(),
+            digests=self._digests,
             problems=tuple(self.complaints.sorted()),
         )
 
@@ -66,7 +69,10 @@ class _Reading:
         if found is None:
             if Path(file).exists() and not Path(file).is_file() and not Path(file).is_dir():
                 raise OSError(errno.EINVAL, "not a regular file")
+            if Path(file).stat().st_size > LARGEST:
+                raise OSError(errno.EFBIG, f"larger than {LARGEST >> 20}MiB")
             data = Path(file).read_bytes()
+            self._digests[file] = hashlib.sha256(data).hexdigest()
             self._digest.update(b"%d\n" % len(data) + data)
             found = self.documents[file] = parse(data, file)
             self.complaints.take(*found.problems)

@@ -85,6 +85,7 @@ class _Reading:
             variables=top,
             files=tuple(self.loaded.documents),
             digest=self.loaded.digest,
+            digests=self.loaded.digests,
             warnings=tuple(dict.fromkeys(sections.warnings)),
             fleets=self.fleets,
             hosts=frozenset(sections.hosts),

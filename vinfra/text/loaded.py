@@ -13,7 +13,7 @@ class Loaded:
     """All files of one request. `included` says which document the include at (file, index) brings.
 
     `extra` are the layers that -e gives, in order, each with the document it came from; `digest` is over the bytes of
-    every file and over -e.
+    every file and over -e, `digests` has each file's own.
     """
 
     blueprint: Document
@@ -23,4 +23,5 @@ class Loaded:
     var_files: tuple[Document, ...] = ()
     extra: tuple[tuple[Document, Mapping[str, Any]], ...] = ()
     digest: str = ""
+    digests: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()

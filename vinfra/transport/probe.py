@@ -64,7 +64,10 @@ m=$(ls -dL -- "$1" 2>&1 >/dev/null) || case $m in
 esac
 [ -r "$1" ] && [ -x "$1" ] || { echo "$1: Permission denied" >&2; exit 1; }
 for f in "$1"/*.jsonl; do
-[ -e "$f" ] || continue
+[ -e "$f" ] || [ -L "$f" ] || continue
+[ -f "$f" ] || { echo "$f: not a regular file" >&2; exit 1; }
+s=$(wc -c <"$f") || exit 1
+[ "$s" -le $2 ] || { echo "$f: larger than $2 bytes" >&2; exit 1; }
 cat -- "$f" && echo || exit 1
 done
 }
@@ -177,7 +180,7 @@ def _read_file(question: Question) -> str:
 
 
 def _read_marks(_: Question) -> str:
-    return f"marks {mark.DIRECTORY}"
+    return f"marks {mark.DIRECTORY} {mark.LARGEST}"
 
 
 def _read_libvirt(question: Question) -> str:

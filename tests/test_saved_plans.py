@@ -1,0 +1,421 @@
+"""Saved plans over pretended hypervisors: what is read again, what makes one stale, and which files are none."""
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.pretend import World
+from vinfra import engine
+from vinfra.errors import ExitCode, RefusedError, UsageError, VinfraError
+from vinfra.model.action import Action, Impact, Verdict
+from vinfra.model.address import Address
+from vinfra.model.change import Change, Delta, FieldChange
+from vinfra.model.mark import Birth, Mark, State
+from vinfra.model.plan import Plan
+from vinfra.model.request import Consent, Request
+from vinfra.report import fingerprint, plan_file
+
+WEB = "fleets: {web: {count: 2, on: all, memory: 1GiB, disks: {root: 1GiB}}}\n"
+MORE = WEB.replace("memory: 1GiB", "memory: 1GiB, autostart: false")
+NETWORKS = "hosts: {hv1: {networks: {%s}}}\n"
+LAN, DMZ = "lan: {cidr: 192.0.2.0/24}", "dmz: {cidr: 198.51.100.0/24}"
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World(tmp_path, "hv1", "hv2")
+    monkeypatch.setattr(engine, "Connections", lambda _: nullcontext(made))
+    return made
+
+
+@pytest.fixture
+def file(world: World) -> Path:
+    return world.folder / "plan.json"
+
+
+def save(world: World, file: Path, blueprint: str, **given: Any) -> Request:
+    request = world.request(blueprint, **given)
+    engine.save(request, engine.plan(request), file)
+    world.asked.clear()
+    return request
+
+
+def refusal(file: Path, **given: Any) -> str:
+    with pytest.raises(RefusedError) as refused:
+        engine.apply_saved(file, Consent(), **given)
+    return str(refused.value)
+
+
+def rounds(world: World, name: str) -> list[int]:
+    """How many questions each round trip to a host carries from now on."""
+    host, counts = world.hosts[name], list[int]()
+    ask = host.ask
+    host.ask = lambda questions: (counts.append(len(questions)), ask(questions))[1]  # type: ignore[method-assign]
+    return counts
+
+
+# What is read again.
+
+
+def test_it_reads_its_own_hosts_alone_each_in_one_round(world: World, file: Path) -> None:
+    world.apply(WEB)
+    world.hosts["hv1"].domains["web-01"].autostart = False
+    save(world, file, WEB)
+    counts = rounds(world, "hv1")
+    assert engine.apply_saved(file, Consent()).exit_code is ExitCode.DONE
+    assert set(world.asked) == {"hv1"}
+    assert len(counts) == 1
+    assert world.hosts["hv1"].domains["web-01"].autostart
+
+
+def test_a_dark_host_that_it_does_not_touch_stops_nothing(world: World, file: Path) -> None:
+    world.apply(WEB)
+    world.hosts["hv1"].domains["web-01"].autostart = False
+    save(world, file, WEB)
+    world.hosts["hv2"].dead = True
+    assert engine.apply_saved(file, Consent()).exit_code is ExitCode.DONE
+
+
+def test_its_own_host_gone_dark_is_named(world: World, file: Path) -> None:
+    world.apply(WEB)
+    world.hosts["hv1"].domains["web-01"].autostart = False
+    save(world, file, WEB)
+    world.hosts["hv1"].dead = True
+    assert "hv1: cannot be read: hv1 does not answer" in refusal(file)
+
+
+def test_a_machine_that_is_to_be_made_is_looked_for_everywhere(world: World, file: Path) -> None:
+    one = WEB.replace("count: 2", "count: 1")
+    save(world, file, one)
+    world.apply(one)
+    world.migrate("web-01", "hv1", "hv2", autostart=True)
+    world.hosts["hv1"].lines.clear()
+    assert "kvm.domain:web-01: was for hv1 when planned, and is for hv2" in refusal(file)
+    assert set(world.asked) == {"hv1", "hv2"}
+    assert "web-01" not in world.hosts["hv1"].domains
+
+
+def test_a_machine_that_somebody_moved_meanwhile_is_not_made_anew(world: World, file: Path) -> None:
+    world.apply(WEB)
+    world.hosts["hv1"].domains["web-01"].autostart = False
+    save(world, file, WEB)
+    world.migrate("web-01", "hv1", "hv2")
+    assert "kvm.domain:web-01: was for hv1 when planned, and is for no host (hv2 cannot be read" in refusal(file)
+
+
+def test_what_follows_a_moved_machine_reads_both_its_hosts(world: World, file: Path) -> None:
+    world.hosts |= World(world.folder, "hv3").hosts
+    world.apply(WEB, inventory=["hv1", "hv2"])
+    world.migrate("web-01", "hv1", "hv2", autostart=True)
+    save(world, file, WEB, inventory=["hv1", "hv2", "hv3"])
+    assert engine.apply_saved(file, Consent()).exit_code is ExitCode.DONE
+    assert set(world.asked) == {"hv1", "hv2"}
+    assert not world.hosts["hv1"].marks
+
+
+def test_what_left_the_blueprint_is_all_that_it_prunes(world: World, file: Path) -> None:
+    world.apply(NETWORKS % f"{LAN}, {DMZ}")
+    save(world, file, NETWORKS % LAN)
+    assert engine.apply_saved(file, Consent()).exit_code is ExitCode.DONE
+    assert sorted(world.hosts["hv1"].networks) == ["dev", "lan"]
+
+
+# What makes it stale, and what does not.
+
+
+def test_an_unchanged_network_that_vanished_makes_its_machines_plan_stale(world: World, file: Path) -> None:
+    networks = "networks: {lan: {on: all, cidr: 192.0.2.0/24}}\n"
+    wish = networks + WEB.replace("memory:", "networks: [lan], memory:")
+    world.apply(networks)
+    save(world, file, wish)
+    world.hosts["hv1"].networks["lan"].live = ""
+    told = refusal(file)
+    assert "and now would be: it does not run (needed by kvm.domain:web-01)" in told
+    del world.hosts["hv1"].networks["lan"]
+    told = refusal(file)
+    assert "kvm.network:hv1/lan: there when planned, now absent (needed by kvm.domain:web-01)" in told
+    assert not world.hosts["hv1"].domains
+
+
+def test_an_edit_elsewhere_does_not_stop_it(world: World, file: Path) -> None:
+    world.apply(NETWORKS % f"{LAN}, {DMZ}")
+    world.hosts["hv1"].networks["lan"].autostart = False
+    save(world, file, NETWORKS % f"{LAN}, {DMZ}")
+    del world.hosts["hv1"].networks["dmz"]
+    del world.hosts["hv1"].networks["dev"]
+    assert engine.apply_saved(file, Consent()).exit_code is ExitCode.DONE
+    assert "dmz" not in world.hosts["hv1"].networks
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda lines: lines.clear(), "our mark was on it when planned, and is gone"),
+        (lambda lines: lines.append(mark(state=State.CLAIMED)), "our mark said state 'owned', says 'claimed'"),
+        (lambda lines: lines.append(mark(birth=Birth.FOUND)), "our mark said birth 'created', says 'found'"),
+        (lambda lines: lines.append(mark(blueprint="b")), "the mark of blueprint b was not on it when planned, and is"),
+    ],
+)
+def test_whose_it_is_counts(world: World, file: Path, change: Callable[[list[str]], None], told: str) -> None:
+    world.apply(NETWORKS % LAN)
+    world.hosts["hv1"].networks["lan"].autostart = False
+    save(world, file, NETWORKS % LAN)
+    change(world.hosts["hv1"].lines)
+    assert f"kvm.network:hv1/lan: {told}" in refusal(file)
+
+
+def mark(**changed: Any) -> str:
+    owned = Mark("pretend", "kvm.network", "lan", State.OWNED, Birth.CREATED, host="hv1")
+    return replace(owned, **changed).line()
+
+
+def test_a_row_known_later_keeps_its_bound() -> None:
+    def plan(cidr: str, impact: Impact = Impact.LIVE) -> Plan:
+        delta = Delta(Action.CREATE, (FieldChange("cidr", None, cidr),), impact, Verdict.LATER, "after hypervisor:kvm")
+        return Plan("pretend", ("hv1",), (Change(Address("kvm.network", "hv1", "lan"), delta, None, None),))
+
+    saved = {row.address: row for row in fingerprint.rows_of(plan("192.0.2.0/24"), "salt")}
+    assert "192.0.2" not in str(saved)
+
+    def moved(now: Plan) -> list[str]:
+        return fingerprint.differences(saved, {}, "pretend", "salt", now)
+
+    assert moved(plan("192.0.2.0/24")) == []
+    assert moved(plan("192.0.0.0/16")) == ["kvm.network:hv1/lan: what cidr is to be is not what it was when planned"]
+    assert moved(plan("192.0.2.0/24", Impact.RESTART)) == [
+        "kvm.network:hv1/lan: impact was live when planned, is restart (after hypervisor:kvm)"
+    ]
+
+
+# What it was made from.
+
+
+def test_each_file_that_changed_is_named(world: World, file: Path) -> None:
+    more, values, motd, other = (world.folder / name for name in ("more.yaml", "vars.yaml", "motd", "other"))
+    more.write_text("hosts: {hv1: {files: {/etc/motd: {source: motd}, /etc/other: {source: other}}}}\n")
+    values.write_text("a: 1\n")
+    for source in (motd, other):
+        source.write_text("hello\n")
+    request = save(world, file, "include: [more.yaml]\n", var_files=(values,), targets=("host.file:hv1/etc/motd",))
+    other.write_text("of no row\n")
+    for path, text in ((request.blueprint, "# x\n"), (more, "# x\n"), (values, "b: 2\n"), (motd, "x\n")):
+        before = path.read_text()
+        path.write_text(before + text)
+        told = refusal(file)
+        assert [line for line in told.splitlines() if str(path) in line]
+        assert len(told.splitlines()) == 3
+        path.write_text(before)
+    motd.unlink()
+    assert f"{motd}, the source of host.file:hv1/etc/motd, cannot be read any more" in refusal(file)
+    assert not world.asked
+
+
+def test_values_of_e_count_and_are_not_in_the_file(world: World, file: Path) -> None:
+    wish = "hosts: {hv1: {networks: {lan: {cidr: '{{ net }}'}}}}\n"
+    given = ("net=192.0.2.0/24",)
+    save(world, file, wish, extra=given)
+    assert "192.0.2" not in file.read_text()
+    assert "-e net was given when planned" in refusal(file)
+    assert "-e net has another value than when planned" in refusal(file, extra=("net=192.0.3.0/24",))
+    assert "-e more was not given when planned" in refusal(file, extra=(*given, "more=1"))
+    assert engine.apply_saved(file, Consent(), extra=given).exit_code is ExitCode.DONE
+
+
+def test_of_the_inventory_only_its_hosts_entries_count(world: World, file: Path) -> None:
+    request = save(world, file, NETWORKS % LAN)
+    assert request.inventory
+    request.inventory.write_text("hosts: {hv1: {}, hv2: {port: 2222}, hv9: {}}\n")
+    entries = {
+        "{address: 192.0.2.9}": "inventory: address of hv1 is not what it was",
+        "{jump: hv2}": "inventory: jump of hv1 is not what it was",
+        "{vars: {a: 1}}": "inventory: variable a of hv1 is not what it was",
+    }
+    whole = request.inventory.read_text()
+    for entry, told in entries.items():
+        request.inventory.write_text(whole.replace("hv1: {}", f"hv1: {entry}"))
+        assert told in refusal(file)
+    assert not world.asked
+    request.inventory.write_text(whole)
+    assert engine.apply_saved(file, Consent()).exit_code is ExitCode.DONE
+
+
+def test_another_vinfra_with_the_same_fields_may_run_it(world: World, file: Path) -> None:
+    save(world, file, NETWORKS % LAN)
+    document = json.loads(file.read_text())
+    forge(file, {**document, "vinfra": "9.9.9"})
+    forged = json.loads(file.read_text())
+    forged["origin"]["schemas"]["kvm.network"] = "another"
+    forge(file, forged)
+    assert "(by vinfra 9.9.9; this is" in (told := refusal(file))
+    assert "kind kvm.network has other fields in this vinfra" in told
+    forge(file, {**document, "vinfra": "9.9.9"})
+    assert engine.apply_saved(file, Consent()).exit_code is ExitCode.DONE
+
+
+def test_a_plan_of_an_older_look_at_the_files_is_not_saved(world: World, file: Path) -> None:
+    request = world.request(NETWORKS % LAN)
+    plan = engine.plan(request)
+    world.request(NETWORKS % DMZ)
+    with pytest.raises(RefusedError, match="changed while the plan was made"):
+        engine.save(request, plan, file)
+    assert not file.exists()
+
+
+# Files that are none.
+
+
+def forge(file: Path, document: dict[str, Any]) -> None:
+    """Write a document as somebody would who knows how the checksum is made."""
+    file.write_text(json.dumps({**document, "sum": plan_file._sum(document)}))
+
+
+def test_a_file_cut_short_anywhere_is_refused(world: World, file: Path) -> None:
+    save(world, file, NETWORKS % LAN)
+    whole = file.read_bytes()
+    for length in range(0, len(whole) - 1):
+        file.write_bytes(whole[:length])
+        with pytest.raises(RefusedError, match=r"not a whole plan file|does not say"):
+            plan_file.read(file)
+    assert not world.asked
+
+
+STRANGE: dict[str, Callable[[str], str | bytes]] = {
+    "empty": lambda _: "",
+    "foreign": lambda _: '{"a": 1}',
+    "a list": lambda _: "[]",
+    "binary": lambda text: b"\x7fELF\x00\xff" + text.encode(),
+    "not UTF-8": lambda text: text.encode().replace(b"pretend", b"pret\xffnd"),
+    "deep": lambda _: "[" * 100_000,
+    "deep keys": lambda _: '{"kind":' * 100_000,
+    "NaN": lambda text: text.replace('"only": [', '"only": [NaN, '),
+    "a key twice": lambda text: text.replace('"kind": "plan"', '"kind": "plan", "kind": "plan"'),
+    "a huge number": lambda text: text.replace('"format": 2', '"format": ' + "9" * 9999),
+    "newer": lambda text: text.replace('"format": 2', '"format": 3'),
+    "older": lambda text: text.replace('"format": 2', '"format": 1'),
+    "edited": lambda text: text.replace("kvm.network:hv1/lan", "kvm.network:hv1/dev"),
+}
+
+
+@pytest.mark.parametrize("sort", STRANGE)
+def test_a_strange_file_is_refused(world: World, file: Path, sort: str) -> None:
+    save(world, file, NETWORKS % LAN)
+    text = STRANGE[sort](file.read_text())
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(RefusedError) as refused:
+        engine.apply_saved(file, Consent())
+    assert str(file) in str(refused.value)
+    assert len(str(refused.value)) < 500
+    assert not world.asked
+
+
+def test_what_is_no_file_is_told_at_once(world: World, file: Path) -> None:
+    os.mkfifo(file)
+    for path in (file, file.parent, file / "x", Path("/dev/zero"), Path("/proc/self/mem"), file.with_name("link")):
+        if path.name == "link":
+            path.symlink_to("nowhere")
+        done: list[Exception] = []
+        thread = threading.Thread(target=error_of, args=(path, done), daemon=True)
+        thread.start()
+        thread.join(10)
+        assert isinstance(done[0], UsageError | RefusedError), path
+        assert not plan_file.is_plan(path)
+        if not path.is_symlink():
+            with pytest.raises(UsageError):
+                engine.save(*planned(world), path)
+
+
+def planned(world: World) -> tuple[Request, Any]:
+    request = world.request(NETWORKS % LAN)
+    return request, engine.plan(request)
+
+
+def error_of(path: Path, done: list[Exception]) -> None:
+    try:
+        engine.apply_saved(path, Consent())
+    except Exception as error:
+        done.append(error)
+
+
+def test_a_huge_file_is_not_read(world: World, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with file.open("wb") as stream:
+        stream.write(b'{"vinfra": "0", ')
+        stream.truncate(2 << 30)
+    monkeypatch.setattr(plan_file, "LARGEST", 1 << 20)
+    assert "larger than 1MiB" in refusal(file)
+    request = world.request(WEB)
+    os.truncate(request.blueprint, 2 << 30)
+    with pytest.raises(UsageError, match="larger than 64MiB"):
+        engine.validate(request)
+
+
+def test_a_symlink_to_a_plan_is_one_and_is_not_written_through(world: World, file: Path) -> None:
+    save(world, file, NETWORKS % LAN)
+    link = file.with_name("link")
+    link.symlink_to(file)
+    before = file.read_text()
+    save(world, link, NETWORKS % LAN)
+    assert not link.is_symlink()
+    assert file.read_text() == before
+    assert link.stat().st_mode & 0o777 == 0o600
+    assert engine.apply_saved(link, Consent()).exit_code is ExitCode.DONE
+
+
+Json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=3,
+)
+
+
+def places(document: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The way to each value of a document."""
+    items = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
+    return [place for key, value in items for place in ((*way, key), *places(value, (*way, key)))]
+
+
+def changed(document: Any, way: tuple[Any, ...], value: Any, drop: bool) -> Any:
+    copy = json.loads(json.dumps(document))
+    spot = copy
+    for key in way[:-1]:
+        spot = spot[key]
+    if drop:
+        del spot[way[-1]]
+    else:
+        spot[way[-1]] = value
+    return copy
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_edit_gets_through_or_ends_in_a_traceback(world: World, file: Path, data: st.DataObject) -> None:
+    """Any one value changed: refused by the checksum; and with that forged, an error of ours, or a plan that holds."""
+    blank = file.with_name("blank")
+    if not blank.exists():
+        world.apply(NETWORKS % LAN)
+        world.hosts["hv1"].networks["lan"].autostart = False
+        save(world, blank, NETWORKS % f"{LAN}, {DMZ}")
+    document = json.loads(blank.read_text())
+    way = data.draw(st.sampled_from(places(document)))
+    edited = changed(document, way, data.draw(Json), data.draw(st.booleans()))
+    if edited == document:
+        return
+    file.write_text(json.dumps(edited))
+    with pytest.raises(RefusedError):
+        plan_file.read(file)
+    forge(file, edited)
+    try:
+        engine.apply_saved(file, Consent(confirm=lambda _: False))
+    except VinfraError as error:
+        assert error.exit_code in (ExitCode.REFUSED, ExitCode.FAILED)
+        assert "vinfra failed" not in str(error)
