@@ -175,12 +175,12 @@ def test_nothing_moves_from_a_host_to_itself(world: World) -> None:
 
 def test_guests_of_one_host_are_awaited_side_by_side(world: World) -> None:
     del world.hosts["hv2"]
-    world.hosts["hv1"].delay = 0.3
+    world.hosts["hv1"].delay = 1.0
     look = world.look(LOGIN.replace("count: 1", "count: 4"))
     plan = look.plan()
     began = time.monotonic()
     outcome = look.run(plan, Consent(), "run")
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 3
     assert sum(change.address.noun == "guest" for change in plan.runnable) == 4
     assert outcome.exit_code is ExitCode.DONE
 

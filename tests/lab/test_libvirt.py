@@ -292,7 +292,7 @@ def test_calls_under_way_end_when_the_run_is_closed(
         connections.close()
         with pytest.raises(Unreachable):
             waiting.result()
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 30
     done(connect(host()), Virt(Verb.DOMAIN_DESTROY, "deaf"), Virt(Verb.DOMAIN_UNDEFINE, "deaf"))
 
 

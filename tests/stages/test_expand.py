@@ -1,7 +1,6 @@
 """From declarations to resources."""
 
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import pytest
@@ -169,11 +168,9 @@ def test_everything_wrong_in_all_files_is_told_at_once() -> None:
     assert [line.split(":")[0] for line in read(files).problems] == ["inv.yaml", "p.yaml", "web.yaml", "web.yaml"]
 
 
-def test_three_hundred_hosts_with_a_hundred_resources_are_quick() -> None:
+def test_three_hundred_hosts_with_a_hundred_resources() -> None:
     items = "\n".join(f"  /f{number}: 'text {{{{ rack }}}} {number}'" for number in range(100))
     inventory = 'hosts: {"hv[001:300]": {address: "10.0.[0:2].[1:100]", vars: {rack: a}}}\n'
-    start = perf_counter()
     found = read({"web.yaml": blueprint(f"files:\n{items}"), "inv.yaml": inventory})
     assert not found.problems
     assert len(found.resources) == 30_000
-    assert perf_counter() - start < 5

@@ -53,7 +53,7 @@ def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         result = writer.run(Step("flood", (Run(("sh", "-c", "yes | head -c 1000000; echo end")),)))
         assert len(result.out) == 65536
         assert result.out.endswith("end\n")
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 20
 
 
 def test_recordings_come_back_as_they_were(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_it_is_closed_while_somebody_waits(call: bool) -> None:
     with caller:
         started = time.monotonic()
         forward.close()
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 30
         assert not call or caller.recv(1) == b""
 
 

@@ -70,7 +70,7 @@ def test_a_wrong_password_is_one_attempt(
         with pytest.raises(SudoRefused, match="sudo does not accept the password of withpass") as refused:
             attempt()
         assert not password or password not in str(refused.value)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     text = " ".join(log.read_text().split())
     told = log.read_text().splitlines()[before:]
     assert sum("incorrect password attempt" in line for line in told) == 1, text
