@@ -60,7 +60,7 @@ def test_pages() -> None:
     command = pages.Command("vinfra plan", "vinfra plan BLUEPRINT", "Show.", (pages.Option("--a|b", "Doc"),))
     schemas = {"blueprint.schema.json": {"properties": {"vars": {"type": "object", "description": "Variables."}}}}
     made = pages.pages(KINDS, [command], schemas, {"stat": ("-c",), "test": ("",)}, ("vars", "-e"))
-    assert sorted(made) == ["blueprint.md", "commands.md", "kinds.md", "reading.md"]
+    assert sorted(made) == ["blueprint.md", "commands.md", "impact.md", "kinds.md", "reading.md"]
     for name in ("memory", "password", "mode"):
         assert f"| `{name}` |" in made["kinds.md"]
     assert "`--a\\|b`" in made["commands.md"]

@@ -1,6 +1,6 @@
 """The difference between desired and actual, and what closing it costs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vinfra.model.action import Action, Impact, Verdict
@@ -12,13 +12,17 @@ from vinfra.model.step import Step
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """One field's way from `before` to `after` (None: not there). A secret one never shows its values."""
+    """One field's way from `before` to `after` (None: not there). A secret one never shows its values.
+
+    `why` says what makes it cost more than `live`.
+    """
 
     path: str
     before: Any
     after: Any
     impact: Impact = Impact.LIVE
     secret: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,11 @@ class Change:
     def place(self) -> str:
         """The host that its steps run on; "" when it has none."""
         return self.where or self.address.host
+
+    def refused(self, why: str) -> "Change":
+        """The row as one that will not be done, and why; what was said before stays."""
+        said = "; ".join(filter(None, (why, self.delta.reason)))
+        return replace(self, delta=replace(self.delta, verdict=Verdict.REFUSED, reason=said))
 
     @property
     def pending(self) -> bool:

@@ -63,12 +63,7 @@ class Plan:
     def within(self, limit: Impact) -> "Plan":
         """The plan with every row refused that costs more than `limit`, or than its resource itself allows."""
         rows = [
-            replace(
-                row,
-                delta=replace(
-                    row.delta, verdict=Verdict.REFUSED, reason=f"{row.delta.impact}: more than --max-impact {limit}"
-                ),
-            )
+            row.refused(f"{row.delta.impact}: more than --max-impact {limit}")
             if row.runnable and row.delta.impact > max(limit, row.allow)
             else row
             for row in self.changes

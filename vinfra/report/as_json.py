@@ -81,7 +81,7 @@ def change_body(change: Change) -> Document:
 
 
 def _field(field: FieldChange) -> Document:
-    body: Document = {"path": field.path, "impact": str(field.impact), "secret": hidden(field)}
+    body: Document = {"path": field.path, "impact": str(field.impact), "why": field.why, "secret": hidden(field)}
     if not hidden(field):
         body |= {"desired": plain(field.after), "actual": plain(field.before)}
     return body

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vinfra.kinds.compare import bringers, created, deleted, later, refused, updated
+from vinfra.kinds.compare import FREE, bringers, changed, created, deleted, later, refused, updated
 from vinfra.kinds.host import access, triggers, units
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
-from vinfra.model.kind import Answers, Scope
+from vinfra.model.kind import Answers, Removal, Scope
 from vinfra.model.question import Question
 from vinfra.model.spec import field
 from vinfra.model.step import Exec, Step
@@ -23,9 +23,11 @@ SECTION = "services"
 SHORTHAND = "running"
 ORDER = 80
 SHARED = False
+REMOVAL = Removal(Impact.RESTART, "it stops", "live unless it runs; its unit file stays")
 
 ON = ("active", "activating", "reloading")
 ENABLED = ("enabled", "alias")
+REACTIONS = ("restart_on", "reload_on")  # a restart makes a reload needless
 NEVER_ENABLED = {
     "static": "it has no [Install] section: what needs it starts it",
     "indirect": "enabling it enables other units, and not it",
@@ -43,16 +45,24 @@ UNIT_FOLDERS = (
 class Spec(shape.Spec):
     """A unit of systemd. `.service` may be left out of its name."""
 
-    running: Flag | None = field("Whether it runs now.")
+    running: Flag | None = field(
+        "Whether it runs now.", impact=Impact.RESTART, why=REMOVAL.why, when="live to start it"
+    )
     enabled: Flag | None = field("Whether it starts at boot.")
-    masked: Flag | None = field("Whether it is kept from ever being started.", impact=Impact.RESTART)
+    masked: Flag | None = field("Whether it is kept from ever being started.", when="a unit that runs goes on")
     restart_on: tuple[Text, ...] | None = field(
         "Files and packages of this blueprint whose change restarts it, also when somebody else changed them.",
         compared=False,
+        impact=Impact.RESTART,
+        why="it stops and starts",
+        when="while it runs",
         examples=(["file:/etc/nginx/nginx.conf", "package:nginx"],),
     )
     reload_on: tuple[Text, ...] | None = field(
-        "The same, where a reload is enough.", compared=False, examples=(["file:/etc/nginx/nginx.conf"],)
+        "The same, where a reload is enough.",
+        compared=False,
+        when="while it runs",
+        examples=(["file:/etc/nginx/nginx.conf"],),
     )
 
 
@@ -132,7 +142,7 @@ def _gone(answer: Answer) -> Delta:
     actual = answer.actual if isinstance(answer, Present) else None
     if not isinstance(actual, Spec) or not (actual.running or actual.enabled):
         return Delta(Action.NOOP)
-    return deleted(Impact.RESTART if actual.running else Impact.LIVE, "stopped and disabled; its unit file stays")
+    return deleted(REMOVAL if actual.running else FREE, "disabled; its unit file stays")
 
 
 def _missing(resource: Resource, desired: Spec, scope: Scope) -> Delta:
@@ -150,9 +160,7 @@ def _missing(resource: Resource, desired: Spec, scope: Scope) -> Delta:
         if desired.running is not True and desired.enabled is not True and not triggers.of(desired):
             return Delta(Action.NOOP)
         return refused(Action.CREATE, f"no unit {name} on this host and nothing in this blueprint brings it", fields)
-    for key, impact in (("restart_on", Impact.RESTART), ("reload_on", Impact.LIVE)):
-        if refs := getattr(desired, key):
-            fields.append(FieldChange(key, None, refs, impact))
+    fields += [changed(Spec, key, None, refs) for key in REACTIONS if (refs := getattr(desired, key))]
     fields.append(FieldChange("unit file", None, "read again"))
     return later(Action.CREATE, f"{found[0]} may bring it", fields)
 
@@ -166,22 +174,20 @@ def _fields(resource: Resource, desired: Spec, answer: Present, scope: Scope) ->
     for key in ("masked", "enabled"):
         wish = getattr(desired, key)
         if wish is not None and wish != getattr(actual, key):
-            yield FieldChange(
-                key, getattr(actual, key), wish, Impact.RESTART if key == "masked" and wish else Impact.LIVE
-            )
+            yield changed(Spec, key, getattr(actual, key), wish)
     if desired.running is not None and desired.running != actual.running:
-        yield FieldChange("running", unit.state, desired.running, Impact.LIVE if desired.running else Impact.RESTART)
+        change = changed(Spec, "running", unit.state, desired.running)
+        yield replace(change, impact=Impact.LIVE, why="") if desired.running else change
     elif actual.running:
         yield from _reactions(desired, answer, scope)
 
 
 def _reactions(desired: Spec, answer: Present, scope: Scope) -> Iterable[FieldChange]:
-    """A restart makes a reload needless."""
-    for key, impact in (("restart_on", Impact.RESTART), ("reload_on", Impact.LIVE)):
+    for key in REACTIONS:
         refs = getattr(desired, key) or ()
         due = tuple(ref for ref in refs if ref in answer.notes[key] or ref in scope.changing)
         if due:
-            yield FieldChange(key, None, due, impact)
+            yield changed(Spec, key, None, due)
             return
 
 
@@ -230,7 +236,7 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     if changes.get("running") is False:
         found.append(_call("stop", unit, Impact.RESTART, "stop"))
     if changes.get("masked") is True:
-        found.append(_call("mask", unit, Impact.RESTART, "mask"))
+        found.append(_call("mask", unit, Impact.LIVE, "mask"))
     if changes.get("running") is True:
         found.append(_up("start", unit, Impact.LIVE))
     elif "restart_on" in changes:
