@@ -164,6 +164,7 @@ class Look:
             render=partial(render, sources=Sources(lru_cache(_text), reveal)),
             owner=self.wish.blueprint.name,
             leftover=self._leftover,
+            allow={} if self.everywhere else self.wish.blueprint.allow,
             around=self._around,
         )
 

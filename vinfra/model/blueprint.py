@@ -51,8 +51,9 @@ class Blueprint:
     """A blueprint with its includes. `name` is the owner that marks carry; `digest` is over every file read.
 
     `variables` are those of var files and of -e, which win over a declaration's scope and over the inventory's.
-    `warnings` are lines worth reading that stop nothing. `fleets` holds the members of each fleet by its name,
-    `hosts` all that one of its patterns names, whether anything is declared for them or not.
+    `warnings` are lines worth reading that stop nothing. `fleets` holds the members of each fleet by its name, `allow`
+    what each fleet's members may cost, also when they leave it. `hosts` are all that one of the patterns names, whether
+    anything is declared for them or not.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Blueprint:
     warnings: tuple[str, ...] = ()
     fleets: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
     hosts: frozenset[str] = frozenset()
+    allow: Mapping[str, Impact] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,8 +41,8 @@ class Change:
     """One row of a plan: a delta on an address, with the steps that close it.
 
     `desired` is None when the object is to be absent, `actual` when it is. `after` holds the addresses that must be
-    done first. `allow`, `protect` and `where` are the resource's own. One that `waits` only waits for something to
-    happen, so the other changes of its host run on meanwhile. `came_from` is the host that it was marked
+    done first. `allow`, `protect`, `where` and `fleet` are the resource's own. One that `waits` only waits for
+    something to happen, so the other changes of its host run on meanwhile. `came_from` is the host that it was marked
     on until somebody moved it.
     A row with verdict LATER is an upper bound: at apply it is read again, and does at most these fields.
     """
@@ -60,6 +60,7 @@ class Change:
     where: str = ""
     waits: bool = False
     came_from: str = ""
+    fleet: str = ""
 
     @property
     def place(self) -> str:

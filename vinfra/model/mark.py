@@ -37,9 +37,9 @@ class State(StrEnum):
 class Mark:
     """One object's mark: which blueprint owns it, whether it made it, which fields it set, when and by which run.
 
-    `host` is the host's name in the inventory. `digest` and, where there is git, `commit` tell the version of the
-    blueprint. `identity` holds the values without which the object could not be found again once its block is gone (a
-    package's role).
+    `host` is the host's name in the inventory, `fleet` the fleet that it belongs to. `digest` and, where there is git,
+    `commit` tell the version of the blueprint. `identity` holds the values without which the object could not be found
+    again once its block is gone (a package's role).
     """
 
     blueprint: str
@@ -55,6 +55,7 @@ class Mark:
     commit: str = ""
     run: str = ""
     time: str = ""
+    fleet: str = ""
     version: int = VERSION
 
     def line(self) -> str:

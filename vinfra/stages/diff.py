@@ -187,6 +187,7 @@ def _change(resource: Resource, delta: Delta, answer: Answer) -> Change:
         allow=resource.allow,
         protect=resource.protect,
         where=resource.where,
+        fleet=resource.demand.fleet if resource.demand else "",
     )
 
 

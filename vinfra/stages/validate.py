@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from vinfra.model.action import Impact
 from vinfra.model.blueprint import Blueprint, Member
 from vinfra.model.inventory import Inventory
 from vinfra.model.kind import Kind, Kinds
@@ -13,7 +14,7 @@ from vinfra.model.source import Pointer, Problem
 from vinfra.text.collector import paused
 from vinfra.text.complaint import Complaints, near, pathway, sort_of, unknown
 from vinfra.text.document import Document
-from vinfra.text.fleet import joined, members
+from vinfra.text.fleet import allowed, joined, members
 from vinfra.text.inventory import read_inventory
 from vinfra.text.loaded import Loaded
 from vinfra.text.names import known_keys, variables
@@ -62,6 +63,7 @@ class _Reading:
         self.complaints = Complaints()
         self.places: list[tuple[dict[str, Any], Place, tuple[_Include, ...]]] = []
         self.fleets: dict[str, tuple[Member, ...]] = {}
+        self.allow: dict[str, Impact] = {}
 
     def blueprint(self) -> Blueprint:
         document = self.loaded.blueprint
@@ -88,6 +90,7 @@ class _Reading:
             warnings=tuple(dict.fromkeys(sections.warnings)),
             fleets=self.fleets,
             hosts=frozenset(sections.hosts),
+            allow=self.allow,
         )
 
     def _name_members(self, top: Mapping[str, Any]) -> None:
@@ -102,6 +105,7 @@ class _Reading:
                     self.complaints.take(Problem(fleet.position, pathway(fleet.path), f"{told}; rename one of the two"))
                     continue
                 self.fleets[fleet.name] = found
+                self.allow[fleet.name] = allowed(fleet, top, self.complaints)
                 owners |= {member.name: f"a member of fleet {fleet.name}" for member in found}
 
     def _included_hosts(self, include: _Include, sections: Sections) -> bool:
