@@ -37,7 +37,11 @@ def test_a_fleets_allow_reaches_members_that_leave_it_and_all_they_are_made_of(w
 
 @pytest.mark.parametrize(
     "blueprint",
-    [FLEET.replace(", allow: data-loss", "").replace("count: 2", "count: 1"), FLEET.replace("web:", "www:"), "hosts: {hv1: {networks: {}}}\n"],
+    [
+        FLEET.replace(", allow: data-loss", "").replace("count: 2", "count: 1"),
+        FLEET.replace("web:", "www:"),
+        "hosts: {hv1: {networks: {}}}\n",
+    ],
     ids=["says nothing", "is another fleet", "is gone"],
 )
 def test_where_the_fleet_says_nothing_any_more_its_data_is_not_lost(world: World, blueprint: str) -> None:

@@ -1,5 +1,6 @@
 """`vinfra plan`."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from vinfra.cli.options import (
     Json,
     Limit,
     NoPrune,
+    Site,
     Supersede,
     Targets,
     VarFiles,
@@ -35,6 +37,7 @@ def plan(
     forks: Forks = 50,
     no_prune: NoPrune = False,
     supersede: Supersede = False,
+    site: Site = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="Save the plan; `vinfra apply FILE` then runs exactly this."),
@@ -49,10 +52,10 @@ def plan(
     from vinfra.report.progress import Progress
     from vinfra.report.terminal import plan_lines
 
-    asked = request(blueprint, inventory, extra, var_files, limit, target, forks, no_prune, supersede)
+    asked = request(blueprint, inventory, extra, var_files, limit, target, forks, no_prune, supersede, site)
     output = Output(json)
     with Progress(output.progress_console) as progress:
-        found = engine.plan(asked, progress)
+        found = engine.plan(asked, progress, now=datetime.now(UTC))
     if out is not None:
         engine.save(asked, found, out)
     output.lines(plan_lines(found, output.width, full))

@@ -60,6 +60,7 @@ def carry_out(act: "Act", command: str, file: Path, output: Output, yes: bool, c
 
             def show(plan: "Plan") -> None:
                 progress.expect(plan)
+                journal.planned(plan.labels)
                 output.lines(plan_lines(plan, output.width))
 
             consent = Consent(

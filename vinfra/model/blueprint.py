@@ -53,7 +53,7 @@ class Blueprint:
     `variables` are those of var files and of -e, which win over a declaration's scope and over the inventory's.
     `warnings` are lines worth reading that stop nothing. `fleets` holds the members of each fleet by its name, `allow`
     what each fleet's members may cost, also when they leave it. `hosts` are all that one of the patterns names, whether
-    anything is declared for them or not.
+    anything is declared for them or not. `labels` are for people and for the site's policies.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Blueprint:
     fleets: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
     hosts: frozenset[str] = frozenset()
     allow: Mapping[str, Impact] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Change:
     `desired` is None when the object is to be absent, `actual` when it is. `after` holds the addresses that must be
     done first. `allow`, `protect`, `where` and `fleet` are the resource's own. One that `waits` only waits for
     something to happen, so the other changes of its host run on meanwhile. `came_from` is the host that it was marked
-    on until somebody moved it.
+    on until somebody moved it. `held` is its verdict as it was before a policy refused it.
     A row with verdict LATER is an upper bound: at apply it is read again, and does at most these fields.
     """
 
@@ -61,6 +61,7 @@ class Change:
     waits: bool = False
     came_from: str = ""
     fleet: str = ""
+    held: Verdict | None = None
 
     @property
     def place(self) -> str:

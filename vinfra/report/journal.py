@@ -76,6 +76,11 @@ class Journal:
         self._write({"event": "end", "exit_code": int(code), "seconds": self._spent(), "error": said})
         self._file.close()
 
+    def planned(self, labels: Mapping[str, str]) -> None:
+        """The plan is made; what its blueprint is labelled with is known only now."""
+        if labels:
+            self._write({"event": "labels", "labels": dict(labels)})
+
     def host_started(self, host: str, rounds: int) -> None:
         """Reading is not journalled."""
 

@@ -60,7 +60,7 @@ def pages(
         "reading.md": reading_page(read_only),
         "impact.md": impact_page(kinds),
     }
-    for name in ("blueprint", "inventory"):
+    for name in ("blueprint", "inventory", "site"):
         schema = next((found for file, found in schemas.items() if file.startswith(name)), None)
         if schema is not None:
             made[f"{name}.md"] = schema_page(name, schema, precedence if name == "blueprint" else ())

@@ -94,6 +94,7 @@ def read(file: Path) -> Saved:
                 "limit": str(inputs["limit"]),
                 "prune": bool(inputs["prune"]),
                 "supersede": bool(inputs.get("supersede")),
+                "site": Path(inputs["site"]) if inputs.get("site") else None,
             },
             extra=tuple(map(str, inputs["extra"])),
             digest=document["digest"],
@@ -110,7 +111,8 @@ def _inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The request as it can be found again from anywhere."""
     there = {name: _plain(value) for name, value in inputs.items()}
     there["blueprint"] = str(Path(inputs["blueprint"]).absolute())
-    there["inventory"] = str(Path(inputs["inventory"]).absolute()) if inputs["inventory"] else None
+    for name in ("inventory", "site"):
+        there[name] = str(Path(inputs[name]).absolute()) if inputs.get(name) else None
     there["var_files"] = [str(Path(file).absolute()) for file in inputs["var_files"]]
     there["extra"] = [item if item.startswith("@") else item.partition("=")[0] for item in inputs["extra"]]
     return there
@@ -165,7 +167,7 @@ def _row(change: Change, salt: str) -> dict[str, Any]:
         "address": str(change.address),
         "where": change.place,
         "action": change.delta.action.name.lower(),
-        "verdict": change.delta.verdict.name.lower(),
+        "verdict": (change.held or change.delta.verdict).name.lower(),
         "impact": str(change.delta.impact),
         "reason": change.delta.reason,
         "actual": None if change.actual is None else _fields(change.actual, salt),

@@ -47,6 +47,11 @@ class Run:
         return "running" if isinstance(pid, int) and birth and process_birth(pid) == birth else SILENT
 
     @property
+    def labels(self) -> dict[str, Any]:
+        """The labels of the blueprint that was run."""
+        return next((dict(e["labels"]) for e in self.events if isinstance(e.get("labels"), dict)), {})
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many changes ended in which way."""
         return dict(Counter(str(e.get("status")) for e in self.events if e.get("event") == "change-end"))
@@ -126,6 +131,9 @@ def run_detail(run: Run) -> list[Text]:
         Text(f"  by         {visible(begin.get('who', ''))}, process {visible(begin.get('pid', ''))}"),
         Text(f"  began      {visible(begin.get('time', ''))}"),
     ]
+    if run.labels:
+        told = (f"{name}={value}" for name, value in run.labels.items())
+        lines.append(Text(f"  labels     {visible(', '.join(told))}"))
     for event in run.events:
         words = [str(event[key]) for key in ("host", "address", "action", "step", "status", "error") if event.get(key)]
         words += [f"exit status {event['returncode']}"] if event.get("returncode") else []

@@ -18,6 +18,7 @@ from vinfra.text.template import RESERVED, Nested
 from vinfra.text.yaml import parse
 
 DEEPEST = 30
+SITE = "vinfra-site.yaml"
 
 
 def load(
@@ -26,6 +27,17 @@ def load(
     """Read the files. Raises UsageError when one named on the command line is missing; the rest is in `problems`."""
     with paused():
         return _Reading().all(blueprint, inventory, var_files, extra)
+
+
+def load_site(site: Path | None, inventory: Path | None) -> Document | None:
+    """The site file: the one that is named, else the one beside the inventory, else none. Raises UsageError."""
+    file = site or (inventory.parent / SITE if inventory else None)
+    if file is None or (site is None and not file.exists()):
+        return None
+    try:
+        return parse(file.read_bytes(), str(file))
+    except OSError as error:
+        raise UsageError(f"cannot read the site file {file}: {error.strerror or error}") from None
 
 
 class _Reading:

@@ -16,13 +16,14 @@ from vinfra.text.complaint import Complaints, near, pathway, sort_of, unknown
 from vinfra.text.document import Document
 from vinfra.text.fleet import allowed, joined, members
 from vinfra.text.inventory import read_inventory
+from vinfra.text.labels import LABELS, labels
 from vinfra.text.loaded import Loaded
 from vinfra.text.names import known_keys, variables
 from vinfra.text.pattern import within_include
 from vinfra.text.sections import Place, Sections, fleets_in, sections_of
 from vinfra.text.template import Bound, layered
 
-KEYS = ("blueprint", "vars", "include", "moved")
+KEYS = ("blueprint", LABELS, "vars", "include", "moved")
 INCLUDED_KEYS = ("vars", "include")
 INCLUDE_KEYS = ("file", "with", "hosts")
 MOVED_KEYS = ("from", "to")
@@ -64,6 +65,7 @@ class _Reading:
         self.places: list[tuple[dict[str, Any], Place, tuple[_Include, ...]]] = []
         self.fleets: dict[str, tuple[Member, ...]] = {}
         self.allow: dict[str, Impact] = {}
+        self.labels: dict[str, str] = {}
 
     def blueprint(self) -> Blueprint:
         document = self.loaded.blueprint
@@ -74,7 +76,9 @@ class _Reading:
             known_keys(tree, (*KEYS, *sections_of(self.kinds)), document, (), self.complaints)
             name = self._owner(tree, document)
             self._moved(tree.get("moved"), document)
-            self._file(document, variables(tree.get("vars"), document, ("vars",), self.complaints), ())
+            own = variables(tree.get("vars"), document, ("vars",), self.complaints)
+            self.labels = labels(tree.get(LABELS), document, own, top, self.complaints)
+            self._file(document, own, ())
         self._name_members(top)
         self.inventory = joined(self.inventory, self.fleets)
         sections = Sections(self.inventory, self.kinds, self.complaints)
@@ -91,6 +95,7 @@ class _Reading:
             fleets=self.fleets,
             hosts=frozenset(sections.hosts),
             allow=self.allow,
+            labels=self.labels,
         )
 
     def _name_members(self, top: Mapping[str, Any]) -> None:
