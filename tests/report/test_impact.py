@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.lab.impact import CASES, SEEN
 from vinfra.kinds.registry import KINDS
 from vinfra.model.action import Impact
 from vinfra.model.kind import Trait, has
@@ -35,3 +36,14 @@ def test_the_page_has_them_all() -> None:
     for cost in COSTS:
         field = cost.field if cost.field == REMOVED else f"`{cost.field}`"
         assert f"| {field} | {cost.said} | {cost.why} | {cost.when} |" in page
+
+
+def test_every_row_that_can_be_seen_on_a_hypervisor_has_a_case_in_the_lab() -> None:
+    rows = {(cost.kind, cost.field): cost for cost in COSTS if cost.kind in SEEN}
+    assert set(rows) == {case.row for case in CASES}
+    for case in CASES:
+        cost = rows[case.row]
+        assert case.refused or Impact[case.impact.upper().replace("-", "_")] <= cost.impact
+        assert case.refused or not cost.refused
+    tried = {(case.row, case.impact) for case in CASES}
+    assert all(((cost.kind, cost.field), str(cost.impact)) in tried for cost in rows.values())

@@ -32,12 +32,20 @@ def load(
 def load_site(site: Path | None, inventory: Path | None) -> Document | None:
     """The site file: the one that is named, else the one beside the inventory, else none. Raises UsageError."""
     file = site or (inventory.parent / SITE if inventory else None)
-    if file is None or (site is None and not file.exists()):
+    if file is None:
         return None
     try:
-        return parse(file.read_bytes(), str(file))
+        if site is None and not file.exists() and not file.is_symlink():  # a link to nothing must not pass for no file
+            return None
+        return parse(_bytes(file), str(file))
     except OSError as error:
         raise UsageError(f"cannot read the site file {file}: {error.strerror or error}") from None
+
+
+def _bytes(file: Path) -> bytes:
+    if file.exists() and not file.is_file() and not file.is_dir():
+        raise OSError(errno.EINVAL, "not a regular file")
+    return file.read_bytes()
 
 
 class _Reading:
@@ -76,9 +84,7 @@ class _Reading:
     def _read(self, file: str) -> Document:
         found = self.documents.get(file)
         if found is None:
-            if Path(file).exists() and not Path(file).is_file() and not Path(file).is_dir():
-                raise OSError(errno.EINVAL, "not a regular file")
-            data = Path(file).read_bytes()
+            data = _bytes(Path(file))
             self._digest.update(b"%d\n" % len(data) + data)
             found = self.documents[file] = parse(data, file)
             self.complaints.take(*found.problems)

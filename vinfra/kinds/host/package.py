@@ -118,6 +118,7 @@ def _foreseen(item: Resource, names: Sequence[str], foreseen: Sequence[Foresight
     return {
         "removes": frozenset(name for one in known for name in one.removes),
         "downgrades": frozenset(name for one in known for name in one.downgrades),
+        "upgrades": frozenset(name for one in known for name in one.upgrades),
         "instead": {old: new for one in known for old, new in one.instead.items()},
         "unknown": {key: word for one in known for key, word in one.unknown.items() if key in mine},
         "error": "; ".join(one.error for one in known if one.error),
@@ -171,6 +172,8 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     if (fields or action is Action.CREATE) and (reason := _objection(desired, notes, scope)):
         return refused(action, reason, fields)
     said = "after an update of the package lists" if notes.get("update") else ""
+    if any(item.impact is Impact.RESTART for item in fields) and (more := notes["upgrades"] - set(notes["names"])):
+        said = "; ".join(filter(None, (f"so is what runs of {', '.join(sorted(more))}, upgraded with it", said)))
     return updated(fields, said) if action is Action.UPDATE else created(fields, said)
 
 
