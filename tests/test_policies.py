@@ -158,8 +158,13 @@ def test_which_site_file_counts(world: World, vinfra: Cli, monkeypatch: pytest.M
     assert code == ExitCode.DIFFERENCES
     assert "policy" not in out
     code, _, err = vinfra(*words(world, "plan", MORE, "--site", str(world.folder / "nosuch.yaml")))
-    assert code == ExitCode.FAILED
-    assert "cannot read the site file" in err
+    assert (code, "cannot read the site file" in err) == (ExitCode.FAILED, True)
+    monkeypatch.delenv("VINFRA_SITE")
+    link = world.folder / "vinfra-site.yaml"
+    link.unlink()
+    link.symlink_to("nosuch.yaml")  # what leads to nothing is no site without policies
+    code, _, err = vinfra(*words(world, "plan", MORE))
+    assert (code, "cannot read the site file" in err) == (ExitCode.FAILED, True)
 
 
 def test_a_violation_in_json(world: World, vinfra: Cli) -> None:  # noqa: F811

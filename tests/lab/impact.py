@@ -64,7 +64,7 @@ DOMAIN = (
     domain("memory", {"memory": "104MiB"}, "live"),
     domain("memory", {"memory": "128MiB"}, "restart", "it booted with 112MiB, and more is given only at boot"),
     domain("cpu", {"cpu": 2}, "restart", "only at boot"),
-    domain("disks", {"disks": {"root": "1GiB", "more": "16MiB"}}, "restart", "only at boot"),
+    domain("disks", {"disks": {"root": "1GiB", "second": "16MiB"}}, "restart", "only at boot"),
     domain("networks", {"networks": ["ways", "side", "side"]}, "restart", "only at boot"),
     domain("machine", {"machine": "pc"}, "restart", "only at boot"),
     domain("cpu_model", {"cpu_model": "Nehalem"}, "restart", "only at boot"),

@@ -78,7 +78,7 @@ class Place:
 
     def blueprint(self) -> Path:
         hosts = {
-            "files": {"/usr/local/lib/systemd/system/impact.service": UNIT, "/etc/impact.conf": self.content},
+            "files": {"/lib/systemd/system/impact.service": UNIT, "/etc/impact.conf": self.content},
             "services": self.items["host.service"],
             "pools": {"impact": POOL, "other": f"{POOL}-other"},
             "networks": self.items["kvm.network"],

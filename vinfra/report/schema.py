@@ -263,8 +263,8 @@ def _inventory() -> Schema:
 
 
 def _site() -> Schema:
-    made, _ = _spec(Rule, "site")
-    fields = {name: _untemplated(schema) for name, schema in made["properties"].items()}
+    written = Rule.model_json_schema()["properties"]
+    fields = {name: {key: schema[key] for key in ("description", "anyOf")} for name, schema in written.items()}
     rule = {**_object(fields), "oneOf": [{"required": [name]} for name in RULES]}
     policies = {"description": "policies, by name", "type": ["object", "null"], "additionalProperties": rule}
     return _titled("site", "What a site allows, whatever a blueprint says.", _object({"policies": policies}))
