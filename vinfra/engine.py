@@ -1,6 +1,6 @@
 """The stages in order. This is the only module, with `look`, that knows every part and wires them together.
 
-load → validate → expand → discover → place → diff → plan → apply → report
+load → validate → expand → discover → place → diff → plan → judge → apply → report
 """
 
 from collections.abc import Callable, Iterator, Sequence
