@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from vinfra.lab import Lab, LabHost, guest
 from vinfra.report.impact import REMOVED
 
 from .conftest import ROOT, run_ssh
-from .impact import COW, DATA, DOMAIN, MACHINE, NETWORK, POWER, SERVICE, SIDE, UNIT, VOLUME, Case
+from .impact import BOOT, COW, DATA, DOMAIN, MACHINE, NETWORK, POWER, SERVICE, SIDE, UNIT, VOLUME, Case
 
 pytestmark = [pytest.mark.xdist_group("kvm"), pytest.mark.timeout(400)]
 
@@ -113,6 +114,13 @@ class Place:
         assert told[3:] == MARKER.split()
         return told[0], float(told[1])
 
+    def booted(self) -> str:
+        """The boot id, "" while the guest does not answer."""
+        try:
+            return self.boot()[0]
+        except AssertionError:
+            return ""
+
 
 @pytest.fixture(scope="module")
 def place(kvm_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
@@ -184,9 +192,25 @@ def test_a_machine(place: Place, case: Case) -> None:
     assert place.sh("virsh domuuid im-01") == uuid
 
 
+def test_what_a_machine_reads_only_at_boot_is_one_restart(place: Place) -> None:
+    """Looked at alone: vinfra waits for the guest by its console, which is one of those that go."""
+    uuid, (boot, _) = place.sh("virsh domuuid im-01"), place.known
+    for case in BOOT:
+        place.change(case)
+    command = ("apply", place.blueprint(), "--yes", "--json", "--target", "domain:im-01")
+    assert "restart: more than --max-impact live" in place.vinfra(*command, "--max-impact", "live", expect=3)
+    assert place.boot()[0] == boot
+    row = place.row(json.loads(place.vinfra(*command, "--max-impact", "restart"))["plan"], BOOT[0])
+    told = {item["path"]: (item["impact"], item["why"]) for item in row["fields"]}
+    assert told == {case.field: (case.impact, case.says) for case in BOOT}
+    now = next(filter(None, (place.booted() or time.sleep(1) for _ in range(60))), "")
+    assert now not in ("", boot)
+    assert place.sh("virsh domuuid im-01") == uuid
+
+
 def test_a_machine_goes_down_is_changed_comes_up_and_goes(place: Place) -> None:
     """In this order: it is stopped, changed while it is off, started, and taken away."""
-    boot, _ = place.known
+    boot = place.booted()
     down, changed, up, gone = POWER
     place.apply(down)
     assert place.sh("virsh domstate im-01") == "shut off"

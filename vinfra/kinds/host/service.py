@@ -132,7 +132,10 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     if not isinstance(answer, Present):
         return _missing(resource, desired, scope)
     unit: units.Unit = answer.notes["unit"]
-    delta = updated(_fields(resource, desired, answer, scope), _said(desired, answer, scope, unit))
+    fields, said = tuple(_fields(resource, desired, answer, scope)), _said(desired, answer, scope, unit)
+    if any(item.impact is Impact.RESTART for item in fields):
+        said = "; ".join(filter(None, (said, units.following(unit))))
+    delta = updated(fields, said)
     if delta.action is Action.UPDATE and (reason := _objection(desired, unit, {item.path for item in delta.fields})):
         return refused(Action.UPDATE, reason, delta.fields)
     return delta
@@ -140,9 +143,10 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
 
 def _gone(answer: Answer) -> Delta:
     actual = answer.actual if isinstance(answer, Present) else None
-    if not isinstance(actual, Spec) or not (actual.running or actual.enabled):
+    if not isinstance(answer, Present) or not isinstance(actual, Spec) or not (actual.running or actual.enabled):
         return Delta(Action.NOOP)
-    return deleted(REMOVAL if actual.running else FREE, "disabled; its unit file stays")
+    said = ("disabled; its unit file stays", units.following(answer.notes["unit"]) if actual.running else "")
+    return deleted(REMOVAL if actual.running else FREE, "; ".join(filter(None, said)))
 
 
 def _missing(resource: Resource, desired: Spec, scope: Scope) -> Delta:
@@ -205,12 +209,8 @@ def _objection(desired: Spec, unit: units.Unit, changed: set[str]) -> str:
     if "enabled" in changed and unit.file_state in NEVER_ENABLED:
         verb = "enabled" if desired.enabled else "disabled"
         return f"cannot be {verb} ({unit.file_state}): {NEVER_ENABLED[unit.file_state]}"
-    if (
-        unit.file_state == "masked"
-        and desired.masked is not False
-        and changed & {"running", "enabled"}
-        and (desired.running or desired.enabled)
-    ):
+    starts = changed & {"running", "enabled"} and (desired.running or desired.enabled)
+    if unit.file_state == "masked" and desired.masked is not False and starts:
         return "is masked; say masked: false to lift that"
     if "running" in changed and desired.running and unit.runs_once:
         return "runs once and ends (Type=oneshot): leave `running` out"
