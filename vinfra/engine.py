@@ -1,11 +1,12 @@
 """The stages in order. This is the only module, with `look`, that knows every part and wires them together.
 
-load → validate → expand → discover → place → diff → plan → apply → report
+load → validate → expand → discover → place → diff → plan → judge → apply → report
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from vinfra import fleet
@@ -25,9 +26,11 @@ from vinfra.model.spec import Spec
 from vinfra.report import plan_file
 from vinfra.stages.discover import Search, finish, survey
 from vinfra.stages.expand import expand
-from vinfra.stages.load import load
+from vinfra.stages.judge import judge
+from vinfra.stages.load import load, load_site
 from vinfra.stages.validate import validate as check
 from vinfra.text.inventory import read_inventory
+from vinfra.text.site import read_site
 from vinfra.text.yaml import parse
 from vinfra.transport.leases import outlast
 from vinfra.transport.reach import Connections
@@ -41,17 +44,19 @@ def validate(request: Request) -> Wish:
     loaded = load(request.blueprint, request.inventory, request.var_files, request.extra)
     blueprint, inventory, invalid = check(loaded, kinds)
     resources, wrong = expand(blueprint, inventory, kinds)
-    problems: list[Problem] = sorted({*loaded.problems, *invalid, *wrong}, key=lambda problem: problem.position)
+    policies, unfit = read_site(load_site(request.site, request.inventory), inventory, kinds)
+    problems: list[Problem] = sorted({*loaded.problems, *invalid, *wrong, *unfit}, key=lambda problem: problem.position)
     if problems:
         raise InputError(problems)
-    return Wish(blueprint, inventory, resources)
+    return Wish(blueprint, inventory, resources, policies)
 
 
-def plan(request: Request, observer: Observer = NOBODY) -> Plan:
-    """Everything up to the plan. Touches nothing."""
+def plan(request: Request, observer: Observer = NOBODY, now: datetime | None = None) -> Plan:
+    """Everything up to the plan, held against the site's policies if a time is given. Touches nothing."""
     wish = validate(request)
     with Connections(wish.inventory) as connections:
-        return Look(request, wish, connections, observer).plan()
+        made = Look(request, wish, connections, observer).plan()
+        return judge(made, wish.policies, now) if now else made
 
 
 def apply(request: Request, consent: Consent, observer: Observer = NOBODY, run: str = "") -> Outcome:
@@ -59,7 +64,7 @@ def apply(request: Request, consent: Consent, observer: Observer = NOBODY, run: 
     wish = validate(request)
     with Connections(wish.inventory) as connections:
         look, made = _undisturbed(lambda: Look(request, wish, connections, observer))
-        return look.run(made, consent, run)
+        return look.run(judge(made, wish.policies, consent.now()), consent, run)
 
 
 def destroy(request: Request, consent: Consent, observer: Observer = NOBODY, run: str = "") -> Outcome:
@@ -68,7 +73,7 @@ def destroy(request: Request, consent: Consent, observer: Observer = NOBODY, run
     with Connections(wish.inventory) as connections:
         bare = replace(wish, resources=())
         look, made = _undisturbed(lambda: Look(request, bare, connections, observer, everywhere=True))
-        return look.run(made, consent, run)
+        return look.run(judge(made, wish.policies, consent.now()), consent, run)
 
 
 def facts(inventory: Path | None, pattern: str, forks: int = 50, observer: Observer = NOBODY) -> dict[str, HostState]:
@@ -135,21 +140,28 @@ def save(request: Request, plan: Plan, file: Path) -> None:
 
 
 def apply_saved(
-    file: Path, consent: Consent, observer: Observer = NOBODY, run: str = "", *, extra: tuple[str, ...] = ()
+    file: Path,
+    consent: Consent,
+    observer: Observer = NOBODY,
+    run: str = "",
+    *,
+    extra: tuple[str, ...] = (),
+    site: Path | None = None,
 ) -> Outcome:
     """Run a saved plan, or refuse: it was made for another blueprint, inventory or reality.
 
-    `extra` are the `-e` items the plan was made with; the file holds only their hashes.
+    `extra` are the `-e` items the plan was made with; the file holds only their hashes. What counts of the policies is
+    what they say now, in the plan's own site file unless another `site` is given.
     """
     saved = plan_file.read(file)
     saved.refuse_unless_same(extra, _specs())
-    request = saved.request(extra)
+    request = saved.request(extra, site)
     wish = validate(request)
     saved.refuse_unless_meant(wish)
     with Connections(wish.inventory) as connections:
         look, fresh = _undisturbed(lambda: Look(request, wish, connections, observer))
         saved.refuse_unless_true(fresh)
-        return look.run(fresh, consent, run)
+        return look.run(judge(fresh, wish.policies, consent.now()), consent, run)
 
 
 def _specs() -> dict[str, type[Spec]]:

@@ -85,6 +85,7 @@ class Look:
             changes=(*self._unplaced(), *made.changes),
             digest=self.wish.blueprint.digest,
             commit=self._ours.checkout.commit,
+            labels=self.wish.blueprint.labels,
             warnings=warnings,
             seconds=time.monotonic() - began,
         )
@@ -93,11 +94,10 @@ class Look:
         """Ask for consent, then apply."""
         plan = plan.within(consent.max_impact)
         consent.show(plan)
-        if plan.refused and not consent.skip_refused:
-            rows = "\n  ".join(f"{row.address}: {row.delta.reason}" for row in plan.refused)
-            raise RefusedError(
-                f"nothing was touched: {len(plan.refused)} refused\n  {rows}", "--skip-refused does the rest"
-            )
+        if plan.barred or (plan.refused and not consent.skip_refused):
+            told = "\n  ".join(plan.objections)
+            hint = "" if plan.barred else "--skip-refused does the rest"
+            raise RefusedError(f"nothing was touched: {len(plan.objections)} refused\n  {told}", hint)
         if plan.runnable and not consent.confirm(plan):
             raise RefusedError("not confirmed, nothing was touched")
         leases = Leases(self.connections, holder(run), self.request.forks)
@@ -165,6 +165,7 @@ class Look:
             render=partial(render, sources=Sources(lru_cache(_text), reveal)),
             owner=self.wish.blueprint.name,
             leftover=self._leftover,
+            allow={} if self.everywhere else self.wish.blueprint.allow,
             around=self._around,
         )
 

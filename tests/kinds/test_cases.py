@@ -32,7 +32,7 @@ import pytest
 import yaml
 
 from vinfra.kinds.registry import KINDS
-from vinfra.model.action import Action, Verdict
+from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.address import Address
 from vinfra.model.answer import Absent, Later, Present, Unknown
 from vinfra.model.blueprint import Resource
@@ -40,6 +40,7 @@ from vinfra.model.change import Change, Delta
 from vinfra.model.kind import Scope, Trait, has
 from vinfra.model.mark import Birth, Mark, State
 from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt
+from vinfra.model.spec import declared
 from vinfra.model.step import AwaitGuest, Call, Shell, Virt, Write
 from vinfra.model.step import Exec as Run
 from vinfra.model.values import Plain
@@ -228,12 +229,26 @@ def test_case(case: dict[str, Any]) -> None:
     said = f"{delta.action.name} {delta.verdict.name} {delta.impact}".lower()
     assert said.startswith(case["expect"]), f"{said}: {delta.reason}"
     assert case.get("reason", "") in delta.reason
+    as_declared(KINDS[case["kind"]].Spec, delta)
     if "fields" in case:
         changes = {item.path: f"{worded(item.before)} -> {worded(item.after)}" for item in delta.fields}
         assert changes == dict(case["fields"] or {})
     if "steps" in case:
         assert len(calls) == len(case["steps"]), calls
         assert all(within(parts, call) for parts, call in zip(case["steps"], calls, strict=True)), calls
+
+
+def as_declared(spec: Any, delta: Delta) -> None:
+    """What a row costs is what its fields are declared to cost at most, and whatever costs more than live says why."""
+    if delta.verdict not in (Verdict.OK, Verdict.LATER):
+        return
+    assert delta.impact <= Impact.LIVE or delta.reason
+    for item in delta.fields:
+        name = item.path.partition(".")[0]
+        assert item.impact <= Impact.LIVE or item.why
+        if name in spec.model_fields:
+            assert item.impact <= declared(spec, name, "impact"), f"{name} is declared to cost less"
+            assert not declared(spec, name, "refused") or delta.action is Action.CREATE
 
 
 def within(parts: str | list[str], call: str) -> bool:

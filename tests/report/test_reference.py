@@ -5,6 +5,7 @@ import pytest
 
 from tests.report import samples
 from vinfra.errors import UsageError
+from vinfra.kinds.registry import KINDS as REAL
 from vinfra.model.kind import Kinds
 from vinfra.report import pages, reference
 
@@ -33,6 +34,9 @@ def test_a_field() -> None:
     assert "type      size" in text
     assert "impact    live" in text
     assert 'example   memory: "4GiB"' in text
+    told = reference.explain(REAL, "domain.cpu")
+    assert "impact    restart: only at boot" in told
+    assert "depends   live while it does not run" in told
     assert "never shown" in reference.explain(KINDS, "kvm.domain.password")
     assert "duration" in reference.explain(KINDS, "domain.timeout")
 
@@ -60,7 +64,7 @@ def test_pages() -> None:
     command = pages.Command("vinfra plan", "vinfra plan BLUEPRINT", "Show.", (pages.Option("--a|b", "Doc"),))
     schemas = {"blueprint.schema.json": {"properties": {"vars": {"type": "object", "description": "Variables."}}}}
     made = pages.pages(KINDS, [command], schemas, {"stat": ("-c",), "test": ("",)}, ("vars", "-e"))
-    assert sorted(made) == ["blueprint.md", "commands.md", "kinds.md", "reading.md"]
+    assert sorted(made) == ["blueprint.md", "commands.md", "impact.md", "kinds.md", "reading.md"]
     for name in ("memory", "password", "mode"):
         assert f"| `{name}` |" in made["kinds.md"]
     assert "`--a\\|b`" in made["commands.md"]

@@ -9,8 +9,9 @@ from vinfra.model.blueprint import Blueprint, Resource
 from vinfra.model.inventory import Inventory
 from vinfra.model.kind import Kinds
 from vinfra.stages.expand import expand
-from vinfra.stages.load import load
+from vinfra.stages.load import load, load_site
 from vinfra.stages.validate import validate
+from vinfra.text.site import read_site
 
 
 @dataclass(frozen=True)
@@ -45,5 +46,8 @@ def read(
     loaded = load(Path("web.yaml"), inventory, [Path(file) for file in var_files], extra)
     blueprint, machines, invalid = validate(loaded, kinds)
     resources, wrong = expand(blueprint, machines, kinds)
-    problems = sorted({*loaded.problems, *invalid, *wrong}, key=lambda item: (item.position, item.path, item.message))
+    _, unfit = read_site(load_site(Path("site.yaml") if "site.yaml" in files else None, None), machines, kinds)
+    problems = sorted(
+        {*loaded.problems, *invalid, *wrong, *unfit}, key=lambda item: (item.position, item.path, item.message)
+    )
     return Read(blueprint, machines, resources, [str(problem) for problem in problems])

@@ -66,6 +66,13 @@ def test_accepts_the_examples(path: Path) -> None:
             "groups: {web: {hosts: [a], groups: [b], vars: {x: }, ssh: {user: u}}}\nssh: {jump: a}\nvars: {}\n",
         ),
         ("vars", "a: [1]\n"),
+        ("blueprint", "blueprint: b\nlabels: {owner: me, ticket: '{{ t }}', number: 7}\n"),
+        ("site", "policies:\n"),
+        (
+            "site",
+            "policies: {a: {max_deletes: 10%, kind: kvm.volume}, b: {max_deletes: 0}, c: {require_labels: [o]}}\n",
+        ),
+        ("site", "policies: {a: {forbid: all, days: [mon-wed, sun], hours: '22:00-06:00', zone: UTC, hosts: db}}\n"),
     ],
 )
 def test_accepts(name: str, text: str) -> None:
@@ -88,6 +95,15 @@ def test_accepts(name: str, text: str) -> None:
         ("inventory", "hosts: {a: {port: http}}\n"),
         ("inventory", "hosts: {a: {sudo_password: hunter2}}\n"),
         ("inventory", "groups: {web: {host: [a]}}\n"),
+        ("blueprint", "blueprint: b\nlabels: {owner: [me]}\n"),
+        ("site", "policy: {}\n"),
+        ("site", "policies: {a: {}}\n"),
+        ("site", "policies: {a: {max_deletes: 1, forbid: all}}\n"),
+        ("site", "policies: {a: {max_deletes: some}}\n"),
+        ("site", "policies: {a: {max_deletes: -1}}\n"),
+        ("site", "policies: {a: {forbid: none}}\n"),
+        ("site", "policies: {a: {forbid: all, days: [weekend]}}\n"),
+        ("site", "policies: {a: {require_labels: owner}}\n"),
     ],
 )
 def test_refuses(name: str, text: str) -> None:

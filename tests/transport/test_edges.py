@@ -51,7 +51,7 @@ def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         result = writer.run(Step("x", (Run(("sleep", "30")),), timeout=1))
         assert (result.returncode, result.err) == (124, "stopped after 1 s")
         result = writer.run(Step("flood", (Run(("sh", "-c", "yes | head -c 1000000; echo end")),)))
-        assert len(result.out) == 65536
+        assert 65000 < len(result.out) <= 65536
         assert result.out.endswith("end\n")
         assert time.monotonic() - started < 20
 

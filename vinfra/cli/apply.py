@@ -16,12 +16,14 @@ from vinfra.cli.options import (
     Limit,
     MaxImpact,
     NoPrune,
+    Site,
     SkipRefused,
     Supersede,
     Targets,
     VarFiles,
     Yes,
     request,
+    site_file,
 )
 from vinfra.errors import UsageError
 
@@ -41,6 +43,7 @@ def apply(
     supersede: Supersede = False,
     max_impact: MaxImpact = Cost.RESTART,
     skip_refused: SkipRefused = False,
+    site: Site = None,
     yes: Yes = False,
     json: Json = False,
 ) -> int:
@@ -55,8 +58,8 @@ def apply(
     if is_plan(file):
         if inventory or var_files or limit or target or no_prune or supersede:
             raise UsageError(f"{file} is a saved plan: it already says on what it acts", "leave these options out")
-        act = partial(engine.apply_saved, file, extra=tuple(extra or ()))
+        act = partial(engine.apply_saved, file, extra=tuple(extra or ()), site=site_file(site))
     else:
-        asked = request(file, inventory, extra, var_files, limit, target, forks, no_prune, supersede)
+        asked = request(file, inventory, extra, var_files, limit, target, forks, no_prune, supersede, site)
         act = partial(engine.apply, asked)
     return carry_out(act, "apply", file, Output(json), yes, max_impact, skip_refused)

@@ -12,6 +12,7 @@ from vinfra.cli.options import (
     Json,
     Limit,
     MaxImpact,
+    Site,
     SkipRefused,
     Targets,
     VarFiles,
@@ -33,6 +34,7 @@ def destroy(
     forks: Forks = 50,
     max_impact: MaxImpact = Cost.RESTART,
     skip_refused: SkipRefused = False,
+    site: Site = None,
     yes: Yes = False,
     json: Json = False,
 ) -> int:
@@ -43,5 +45,6 @@ def destroy(
     from vinfra import engine
     from vinfra.cli.output import Output
 
-    act = partial(engine.destroy, request(blueprint, inventory, extra, var_files, limit, target, forks))
+    asked = request(blueprint, inventory, extra, var_files, limit, target, forks, site=site)
+    act = partial(engine.destroy, asked)
     return carry_out(act, "destroy", blueprint, Output(json), yes, max_impact, skip_refused)

@@ -19,6 +19,12 @@ Inventory = Annotated[
         "-i", "--inventory", metavar="FILE", help="The inventory file; $VINFRA_INVENTORY, else this machine alone."
     ),
 ]
+Site = Annotated[
+    Path | None,
+    typer.Option(
+        "--site", metavar="FILE", help="The site's policies; $VINFRA_SITE, else vinfra-site.yaml beside the inventory."
+    ),
+]
 Extra = Annotated[
     list[str] | None,
     typer.Option("-e", "--extra", metavar="NAME=VALUE|@FILE", help="A variable, above all others; repeatable."),
@@ -75,6 +81,12 @@ def inventory_file(given: Path | None) -> Path | None:
     return given or (Path(named) if named else None)
 
 
+def site_file(given: Path | None) -> Path | None:
+    """The site file that is named, here or in the environment."""
+    named = os.environ.get("VINFRA_SITE")
+    return given or (Path(named) if named else None)
+
+
 def request(
     blueprint: Path,
     inventory: Path | None,
@@ -85,6 +97,7 @@ def request(
     forks: int = 50,
     no_prune: bool = False,
     supersede: bool = False,
+    site: Path | None = None,
 ) -> "Request":
     """What the engine is asked."""
     from vinfra.model.request import Request
@@ -102,4 +115,5 @@ def request(
         forks=forks,
         prune=not no_prune,
         supersede=supersede,
+        site=site_file(site),
     )

@@ -1,6 +1,7 @@
 """`vinfra plan`."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from vinfra.cli.options import (
     Json,
     Limit,
     NoPrune,
+    Site,
     Supersede,
     Targets,
     VarFiles,
@@ -36,6 +38,7 @@ def plan(
     forks: Forks = 50,
     no_prune: NoPrune = False,
     supersede: Supersede = False,
+    site: Site = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="Save the plan; `vinfra apply FILE` then runs exactly this."),
@@ -52,10 +55,10 @@ def plan(
     from vinfra.report.progress import Progress
     from vinfra.report.terminal import plan_lines
 
-    asked = request(blueprint, inventory, extra, var_files, limit, target, forks, no_prune, supersede)
+    asked = request(blueprint, inventory, extra, var_files, limit, target, forks, no_prune, supersede, site)
     output = Output(json)
     with Progress(output.progress_console) as progress:
-        found = engine.plan(asked, progress)
+        found = engine.plan(asked, progress, now=datetime.now(UTC))
     if out is not None:
         engine.save(asked, found, out)
     found = replace(found, warnings=(*notes(found, state_directory()), *found.warnings))

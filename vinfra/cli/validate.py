@@ -1,7 +1,7 @@
 """`vinfra validate`."""
 
 from vinfra.cli.commands import new_app
-from vinfra.cli.options import Blueprint, Extra, Inventory, Json, VarFiles, request
+from vinfra.cli.options import Blueprint, Extra, Inventory, Json, Site, VarFiles, request
 
 app = new_app()
 
@@ -12,15 +12,16 @@ def validate(
     inventory: Inventory = None,
     extra: Extra = None,
     var_files: VarFiles = None,
+    site: Site = None,
     json: Json = False,
 ) -> int:
-    """Check a blueprint and its inventory without connecting to anything. Every problem is told at once."""
+    """Check a blueprint, its inventory and the site file without connecting to anything. Tells every problem."""
     from vinfra import engine
     from vinfra.cli.output import Output
     from vinfra.report.as_json import wish_document
     from vinfra.report.visible import several, visible
 
-    wish = engine.validate(request(blueprint, inventory, extra, var_files))
+    wish = engine.validate(request(blueprint, inventory, extra, var_files, site=site))
     hosts = sorted({resource.address.host for resource in wish.resources} - {""})
     count = f"{several(len(hosts), 'host')}, {several(len(wish.resources), 'resource')}"
     output = Output(json)

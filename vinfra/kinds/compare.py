@@ -1,14 +1,16 @@
 """What most kinds share: comparing field by field, and the parts of the contract that need nothing special."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.change import Delta, FieldChange
-from vinfra.model.kind import Scope
+from vinfra.model.kind import Removal, Scope
 from vinfra.model.spec import Spec, declared
 
 SAME = Delta(Action.NOOP)
+FREE = Removal()
 
 
 def compare(actual: Spec | None, desired: Spec, skip: Iterable[str] = ()) -> tuple[FieldChange, ...]:
@@ -30,11 +32,16 @@ def compare(actual: Spec | None, desired: Spec, skip: Iterable[str] = ()) -> tup
                 continue
             before = None
         if before != after:
-            impact, secret = declared(spec, name, "impact"), bool(declared(spec, name, "secret"))
-            if secret:
+            if declared(spec, name, "secret"):
                 before = after = None
-            found.append(FieldChange(name, before, after, impact, secret))
+            found.append(changed(spec, name, before, after))
     return tuple(found)
+
+
+def changed(spec: type[Spec], name: str, before: Any, after: Any) -> FieldChange:
+    """One field's change, at what its declaration says that it costs."""
+    impact, why = declared(spec, name, "impact"), declared(spec, name, "why")
+    return FieldChange(name, before, after, impact, bool(declared(spec, name, "secret")), why)
 
 
 def _missing(before: Any, wish: Iterable[Any]) -> tuple[Any, ...]:
@@ -44,7 +51,8 @@ def _missing(before: Any, wish: Iterable[Any]) -> tuple[Any, ...]:
 
 def created(fields: Iterable[FieldChange], reason: str = "", impact: Impact = Impact.NONE) -> Delta:
     """The delta of an object that is to come; that costs nobody anything unless `impact` says so."""
-    return Delta(Action.CREATE, tuple(fields), impact, reason=reason)
+    made = (replace(item, impact=min(item.impact, impact), why="") for item in fields)
+    return Delta(Action.CREATE, tuple(made), impact, reason=reason)
 
 
 def updated(fields: Iterable[FieldChange], reason: str = "") -> Delta:
@@ -52,12 +60,20 @@ def updated(fields: Iterable[FieldChange], reason: str = "") -> Delta:
     changes = tuple(fields)
     if not changes:
         return SAME
-    return Delta(Action.UPDATE, changes, max(change.impact for change in changes), reason=reason)
+    return Delta(Action.UPDATE, changes, max(change.impact for change in changes), reason=because(changes, reason))
 
 
-def deleted(impact: Impact = Impact.LIVE, reason: str = "") -> Delta:
+def because(fields: Iterable[FieldChange], *said: str) -> str:
+    """The words of a row beside its fields: why the costliest ones cost more than `live`, and what else is said."""
+    changes = tuple(fields)
+    most = max((Impact.RESTART, *(change.impact for change in changes)))
+    why = (change.why for change in changes if change.impact is most)
+    return "; ".join(dict.fromkeys(filter(None, (*why, *said))))
+
+
+def deleted(cost: Removal = FREE, reason: str = "") -> Delta:
     """The delta of an object that is to go."""
-    return Delta(Action.DELETE, impact=impact, reason=reason)
+    return Delta(Action.DELETE, impact=cost.impact, reason="; ".join(filter(None, (cost.why, reason))))
 
 
 def refused(action: Action, reason: str, fields: Iterable[FieldChange] = ()) -> Delta:
@@ -70,7 +86,7 @@ def later(action: Action, reason: str, fields: Iterable[FieldChange] = ()) -> De
     changes = tuple(fields)
     heaviest = max((change.impact for change in changes), default=Impact.NONE)
     impact = Impact.NONE if action is Action.CREATE and heaviest <= Impact.LIVE else heaviest
-    return Delta(action, changes, impact, Verdict.LATER, reason)
+    return Delta(action, changes, impact, Verdict.LATER, because(changes, reason))
 
 
 def bringers(scope: Scope, *sorts: str) -> list[str]:

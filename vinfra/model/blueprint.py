@@ -52,8 +52,9 @@ class Blueprint:
     `digests` has each file's own.
 
     `variables` are those of var files and of -e, which win over a declaration's scope and over the inventory's.
-    `warnings` are lines worth reading that stop nothing. `fleets` holds the members of each fleet by its name,
-    `hosts` all that one of its patterns names, whether anything is declared for them or not.
+    `warnings` are lines worth reading that stop nothing. `fleets` holds the members of each fleet by its name, `allow`
+    what each fleet's members may cost, also when they leave it. `hosts` are all that one of the patterns names, whether
+    anything is declared for them or not. `labels` are for people and for the site's policies.
     """
 
     name: str
@@ -65,6 +66,8 @@ class Blueprint:
     warnings: tuple[str, ...] = ()
     fleets: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
     hosts: frozenset[str] = frozenset()
+    allow: Mapping[str, Impact] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The difference between desired and actual, and what closing it costs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vinfra.model.action import Action, Impact, Verdict
@@ -13,13 +13,17 @@ from vinfra.model.step import Step
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """One field's way from `before` to `after` (None: not there). A secret one never shows its values."""
+    """One field's way from `before` to `after` (None: not there). A secret one never shows its values.
+
+    `why` says what makes it cost more than `live`.
+    """
 
     path: str
     before: Any
     after: Any
     impact: Impact = Impact.LIVE
     secret: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,10 @@ class Change:
     """One row of a plan: a delta on an address, with the steps that close it.
 
     `desired` is None when the object is to be absent, `actual` when it is. `after` holds the addresses that must be
-    done first. `allow`, `protect` and `where` are the resource's own. One that `waits` only waits for something to
-    happen, so the other changes of its host run on meanwhile. `came_from` is the host that it was marked
-    on until somebody moved it, `marks` are all that its host has of it, of whichever blueprint.
+    done first. `allow`, `protect`, `where` and `fleet` are the resource's own. One that `waits` only waits for
+    something to happen, so the other changes of its host run on meanwhile. `came_from` is the host that it was marked
+    on until somebody moved it, `marks` are all that its host has of it, of whichever blueprint. `held` is its verdict
+    as it was before a policy refused it.
     A row with verdict LATER is an upper bound: at apply it is read again, and does at most these fields.
     """
 
@@ -58,11 +63,18 @@ class Change:
     waits: bool = False
     came_from: str = ""
     marks: tuple[Mark, ...] = ()
+    fleet: str = ""
+    held: Verdict | None = None
 
     @property
     def place(self) -> str:
         """The host that its steps run on; "" when it has none."""
         return self.where or self.address.host
+
+    def refused(self, why: str) -> "Change":
+        """The row as one that will not be done, and why; what was said before stays."""
+        said = "; ".join(filter(None, (why, self.delta.reason)))
+        return replace(self, delta=replace(self.delta, verdict=Verdict.REFUSED, reason=said))
 
     @property
     def pending(self) -> bool:

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
 from vinfra.model import spec as shape
+from vinfra.model.action import Impact
 from vinfra.model.answer import Answer
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta
@@ -56,6 +57,20 @@ class Trait(Enum):
     SINGLE = "single"
     FLEET = "fleet"
     WAITS = "waits"
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What it costs that an object goes, why, and on what it depends; a kind says so in `REMOVAL`."""
+
+    impact: Impact = Impact.LIVE
+    why: str = ""
+    when: str = ""
+
+
+def removal(kind: object) -> Removal:
+    """What the deletion of a kind's objects costs."""
+    return getattr(kind, "REMOVAL", Removal())
 
 
 def has(kind: object, trait: Trait) -> bool:
@@ -112,7 +127,8 @@ class Kind(Protocol):
 
     `SECTION` is its key in a blueprint (`files`), `SHORTHAND` the field that a bare scalar means ("" for none), `ORDER`
     its place among a host's kinds where references leave the order open (lower first; deletions run the other way).
-    `SHARED` says that several blueprints may own one together (a package); it goes with the last of them.
+    `SHARED` says that several blueprints may own one together (a package); it goes with the last of them. One may have
+    `REMOVAL` and `TRAITS` as well: see `Removal` and `Trait`.
     """
 
     NAME: str

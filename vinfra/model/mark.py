@@ -40,9 +40,9 @@ class State(StrEnum):
 class Mark:
     """One object's mark: which blueprint owns it, whether it made it, which fields it set, when and by which run.
 
-    `host` is the host's name in the inventory. `digest` and, where there is git, `commit` tell the version of the
-    blueprint. `identity` holds the values without which the object could not be found again once its block is gone (a
-    package's role).
+    `host` is the host's name in the inventory, `fleet` the fleet that it belongs to. `digest` and, where there is git,
+    `commit` tell the version of the blueprint. `identity` holds the values without which the object could not be found
+    again once its block is gone (a package's role).
     """
 
     blueprint: str
@@ -58,6 +58,7 @@ class Mark:
     commit: str = ""
     run: str = ""
     time: str = ""
+    fleet: str = ""
     version: int = VERSION
 
     def line(self) -> str:
@@ -118,7 +119,7 @@ def _mark(data: Any) -> Mark:
     if type(data) is not dict:
         raise TypeError("not a mark of ours")
     texts = {name: _text(data[name]) for name in ("blueprint", "kind", "name")}
-    texts |= {name: _text(data[name]) for name in ("host", "digest", "commit", "run", "time") if name in data}
+    texts |= {name: _text(data[name]) for name in ("host", "digest", "commit", "run", "time", "fleet") if name in data}
     version, protect = data.get("version", VERSION), data.get("protect", False)
     fields, identity = data.get("fields", []), data.get("identity", {})
     if [type(version), type(protect), type(fields), type(identity)] != [int, bool, list, dict] or version < 1:

@@ -8,6 +8,7 @@ from vinfra.errors import ExitCode
 from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.address import Address
 from vinfra.model.change import Change
+from vinfra.model.policy import Violation
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,8 @@ class Plan:
 
     `unknown` says why a host could not be read; `warnings` are lines worth reading; `kept` are objects that left the
     blueprint but were there before vinfra or are used by others, and stay. `seconds` is how long reading took, `digest`
-    stands for all files the wish was read from, `commit` is what is checked out there, "" without git.
+    stands for all files the wish was read from, `commit` is what is checked out there, "" without git. `labels` are the
+    blueprint's, `violations` what the policies of the site have against it.
     """
 
     blueprint: str
@@ -29,6 +31,8 @@ class Plan:
     seconds: float = 0.0
     digest: str = ""
     commit: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    violations: tuple[Violation, ...] = ()
 
     @property
     def pending(self) -> tuple[Change, ...]:
@@ -44,6 +48,21 @@ class Plan:
     def refused(self) -> tuple[Change, ...]:
         """The rows that stop apply before its first step."""
         return tuple(change for change in self.changes if change.delta.verdict is Verdict.REFUSED)
+
+    @property
+    def barred(self) -> tuple[Violation, ...]:
+        """The policies that it violates as a whole: then none of it runs."""
+        return tuple(violation for violation in self.violations if not violation.rows)
+
+    @property
+    def objections(self) -> tuple[str, ...]:
+        """All that is refused, in a line each."""
+        return (*map(str, self.barred), *(f"{row.address}: {row.delta.reason}" for row in self.refused))
+
+    @property
+    def impact(self) -> Impact:
+        """What the costliest row costs that apply would run."""
+        return max((row.delta.impact for row in self.runnable), default=Impact.NONE)
 
     @property
     def unread(self) -> tuple[Change, ...]:
@@ -63,12 +82,7 @@ class Plan:
     def within(self, limit: Impact) -> "Plan":
         """The plan with every row refused that costs more than `limit`, or than its resource itself allows."""
         rows = [
-            replace(
-                row,
-                delta=replace(
-                    row.delta, verdict=Verdict.REFUSED, reason=f"{row.delta.impact}: more than --max-impact {limit}"
-                ),
-            )
+            row.refused(f"{row.delta.impact}: more than --max-impact {limit}")
             if row.runnable and row.delta.impact > max(limit, row.allow)
             else row
             for row in self.changes

@@ -40,6 +40,11 @@ class Spec(BaseModel):
         """Names of the fields that wait for facts."""
         return frozenset(name for name, value in self if isinstance(value, Deferred))
 
+    def bound(self, name: str) -> Impact:
+        """The most that a change of a field costs, as far as it is ever made."""
+        impact: Impact = declared(type(self), name, "impact")
+        return min(impact, Impact.LIVE) if declared(type(self), name, "refused") else impact
+
     def replaced(self, **values: Any) -> Self:
         """A copy with other values, validated again."""
         given = {name: value for name, value in self if value is not None}
@@ -51,6 +56,9 @@ def field(
     *,
     default: Any = None,
     impact: Impact = Impact.LIVE,
+    why: str = "",
+    when: str = "",
+    refused: bool = False,
     secret: bool = False,
     compared: bool = True,
     additive: bool = False,
@@ -62,24 +70,26 @@ def field(
 ) -> Any:
     """Declare a field of a spec.
 
-    `default` is None (not managed), a value, or ... for required. `impact` is what changing it costs. `secret` values
-    are never shown. A field that is not `compared` steers how the object is made and is no property of it. `additive`
-    says that a list names what must be among the actual items; otherwise it names all of them.
-    A `path` is a file beside the blueprint: expand makes it absolute. When it `fills` another field, place reads it
-    into that one, `rendered` as a template first if so declared. An `identity` value
-    is kept in the mark: without it the object could not be found again once its block is gone.
+    `default` is None (not managed), a value, or ... for required. `impact` is the most that changing it costs, `why` it
+    costs that, and `when` says on what of the host or the object it depends. One that is `refused` is never changed,
+    only told. `secret` values are never shown. A field that is not `compared` steers how the object is made and is no
+    property of it. `additive` says that a list names what must be among the actual items; otherwise it names all of
+    them. A `path` is a file beside the blueprint: expand makes it absolute. When it `fills` another field, place reads
+    it into that one, `rendered` as a template first if so declared. An `identity` value is kept in the mark: without it
+    the object could not be found again once its block is gone.
     """
     extra: JsonDict = {"x-impact": str(impact), "x-secret": secret, "x-compared": compared, "x-additive": additive}
+    extra |= {"x-why": why, "x-when": when, "x-refused": refused}
     extra |= {"x-path": path, "x-fills": fills, "x-rendered": rendered, "x-identity": identity}
     return Field(default, description=doc, json_schema_extra=extra, examples=list(examples) or None)
 
 
 def declared(spec: type[Spec], name: str, key: str) -> Any:
-    """What `field` declared: "impact" (Impact), "fills" (text), or one of the flags (bool)."""
+    """What `field` declared: "impact" (Impact), "fills", "why" or "when" (text), or one of the flags (bool)."""
     extra = spec.model_fields[name].json_schema_extra
     value = extra.get(f"x-{key}") if isinstance(extra, dict) else None
     if key == "impact":
         return Impact[str(value or "live").upper().replace("-", "_")]
-    if key == "fills":
+    if key in ("fills", "why", "when"):
         return str(value or "")
     return bool(value) if value is not None else key == "compared"

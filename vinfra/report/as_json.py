@@ -15,6 +15,7 @@ from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, FieldChange
 from vinfra.model.outcome import Outcome
 from vinfra.model.plan import Plan
+from vinfra.model.policy import Violation
 from vinfra.model.secret import Secret
 from vinfra.model.source import Position, Problem
 from vinfra.model.spec import Deferred, Spec
@@ -54,11 +55,21 @@ def plan_body(plan: Plan) -> Document:
         "changes": [change_body(change) for change in rows],
         "counts": dict(sorted(plan.counts().items())),
         "refused": len(plan.refused),
+        "impact": str(plan.impact),
+        "labels": dict(sorted(plan.labels.items())),
+        "violations": [violation_body(violation) for violation in plan.violations],
         "unknown": len(plan.unread),
         "kept": sorted(map(str, plan.kept)),
         "warnings": sorted(plan.warnings),
         "seconds": round(plan.seconds, 3),
     }
+
+
+def violation_body(violation: Violation) -> Document:
+    """A policy that a plan violates; without rows it is the plan as a whole, and then none of it runs."""
+    rows = sorted(map(str, violation.rows))
+    where = position_body(violation.position)
+    return {"policy": violation.policy, "reason": violation.reason, "position": where, "rows": rows}
 
 
 def change_body(change: Change) -> Document:
@@ -81,7 +92,7 @@ def change_body(change: Change) -> Document:
 
 
 def _field(field: FieldChange) -> Document:
-    body: Document = {"path": field.path, "impact": str(field.impact), "secret": hidden(field)}
+    body: Document = {"path": field.path, "impact": str(field.impact), "why": field.why, "secret": hidden(field)}
     if not hidden(field):
         body |= {"desired": plain(field.after), "actual": plain(field.before)}
     return body
@@ -165,8 +176,9 @@ def facts_document(facts: Mapping[str, Mapping[str, Any] | str], exit_code: Exit
 def run_body(run: Run, events: bool = False) -> Document:
     """One run of the journal."""
     begin = {key: run.begin.get(key) for key in ("time", "command", "blueprint", "digest", "who", "pid")}
-    body: Document = {"run": run.id, "status": run.status, **begin, "ended": dict(sorted(run.counts.items()))}
-    body |= {"owner": run.owner, "seconds": run.seconds, "exit_code": run.end.get("exit_code")}
+    body: Document = {"run": run.id, "status": run.status, **begin, "labels": run.labels}
+    body |= {"ended": dict(sorted(run.counts.items())), "owner": run.owner, "seconds": run.seconds}
+    body["exit_code"] = run.end.get("exit_code")
     more = {"unfinished": run.unfinished, "unreadable_lines": run.spoilt, "events": list(run.events)}
     return {**body, **more} if events else body
 

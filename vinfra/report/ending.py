@@ -47,7 +47,10 @@ def _next(outcome: Outcome, again: str) -> str:
         return f"vinfra plan shows what goes beyond what was agreed; {again} does it"
     if outcome.plan.unknown or outcome.plan.unread:
         return f"make the unknown hosts reachable, then {again} does the rest"
-    return "what was refused needs another --max-impact, an `allow:` of its own, or another wish in the blueprint"
+    return (
+        "what was refused needs another --max-impact, an `allow:` of its own, a time at which no policy forbids it, or "
+        "another wish in the blueprint"
+    )
 
 
 def _sentence(outcome: Outcome, seconds: float, did: str) -> Text:

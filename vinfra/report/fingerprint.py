@@ -211,7 +211,7 @@ def _row(change: Change, salt: str) -> Row:
         movable=not change.address.host,
         came_from=change.came_from,
         action=delta.action.name.lower(),
-        verdict=delta.verdict.name.lower(),
+        verdict=(change.held or delta.verdict).name.lower(),
         impact=str(delta.impact),
         reason=_text(delta.reason),
         fields={field.path: hashed(field.after, salt) for field in delta.fields},

@@ -85,10 +85,11 @@ class Journal:
         os.close(self._file)
 
     def planned(self, plan: Plan) -> None:
-        """The plan was shown: whose it is, and where it will act."""
+        """The plan was shown: whose it is, what it is labelled with, and where it will act."""
         hosts = sorted({change.place for change in plan.runnable})
         told = {"owner": plan.blueprint, "version": plan.digest[:16], "changes": len(plan.runnable), "hosts": hosts}
-        self._write({"event": "plan", **told})
+        labels = {"labels": dict(plan.labels)} if plan.labels else {}
+        self._write({"event": "plan", **told, **labels})
 
     def host_started(self, host: str, rounds: int) -> None:
         """Reading is not journalled."""

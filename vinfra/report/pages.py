@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vinfra.model.action import Impact
 from vinfra.model.kind import Kinds
+from vinfra.report.impact import REMOVED, costs
 from vinfra.report.reference import FieldDoc, example, field_docs, kind_doc, standing, type_words
 
 COMMON = (
@@ -14,6 +16,15 @@ COMMON = (
     ("protect", "`protect: true` refuses its deletion, also after it has left the blueprint."),
     ("allow", "What this object alone may cost, above --max-impact, such as `allow: replace`."),
 )
+
+
+IMPACTS = {
+    Impact.NONE: "Nobody notices.",
+    Impact.LIVE: "It changes while it is used.",
+    Impact.RESTART: "It, or something named, stops for a moment or for good; nothing is lost.",
+    Impact.REPLACE: "It goes, and what comes in its place, if anything, is another one.",
+    Impact.DATA_LOSS: "What is on it is lost.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +58,9 @@ def pages(
         "kinds.md": kinds_page(kinds),
         "commands.md": commands_page(commands),
         "reading.md": reading_page(read_only),
+        "impact.md": impact_page(kinds),
     }
-    for name in ("blueprint", "inventory"):
+    for name in ("blueprint", "inventory", "site"):
         schema = next((found for file, found in schemas.items() if file.startswith(name)), None)
         if schema is not None:
             made[f"{name}.md"] = schema_page(name, schema, precedence if name == "blueprint" else ())
@@ -121,6 +133,27 @@ def reading_page(read_only: Mapping[str, Sequence[object]]) -> str:
         "`dumpxml` of domains, the same of networks with their leases and of pools with their volumes, `capabilities`.",
     ]
     return _page("What reading runs", [*lines, *_table(("Program", "Arguments"), rows), *libvirt])
+
+
+def impact_page(kinds: Kinds) -> str:
+    """What every change costs, kind by kind."""
+    lines = [
+        "What it costs to change something that is there. A row of a plan says what it costs this time, and why; it is "
+        "never more than what stands here. What is made anew costs nobody anything (`none`).",
+        "",
+        *_table(("Impact", "What it means"), [(f"`{impact}`", words) for impact, words in IMPACTS.items()]),
+        "`apply` refuses what costs more than `--max-impact` (`restart` unless said otherwise) or than the object's "
+        "own `allow:`. A row's impact covers everything hit, and names it.",
+        "",
+    ]
+    for name in kinds:
+        mine = [cost for cost in costs(kinds) if cost.kind == name]
+        rows = [
+            (cost.field if cost.field == REMOVED else f"`{cost.field}`", cost.said, cost.why, cost.when)
+            for cost in mine
+        ]
+        lines += [f"## {name}", "", *_table(("Field", "Impact", "Why", "Depends"), rows)]
+    return _page("Impact", lines)
 
 
 def schema_page(name: str, schema: Mapping[str, Any], precedence: Sequence[str]) -> str:

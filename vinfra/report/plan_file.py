@@ -47,6 +47,7 @@ class _Inputs(BaseModel):
     limit: str
     prune: bool
     supersede: bool
+    site: _Path | None
 
 
 class _Document(BaseModel):
@@ -75,9 +76,13 @@ class Saved:
     rows: Mapping[str, Row]
     neighbours: Mapping[str, Neighbour]
 
-    def request(self, extra: tuple[str, ...]) -> Request:
-        """What the plan was asked for, but only for what it touches. `extra` are the -e items, given anew."""
+    def request(self, extra: tuple[str, ...], site: Path | None = None) -> Request:
+        """What the plan was asked for, but only for what it touches. `extra` are the -e items, given anew.
+
+        `site` is another site file than the plan's own.
+        """
         inputs, only = self.document.inputs, self.document.only
+        own = Path(inputs.site) if inputs.site else None
         return Request(
             blueprint=Path(inputs.blueprint),
             inventory=Path(inputs.inventory) if inputs.inventory else None,
@@ -87,6 +92,7 @@ class Saved:
             targets=(*self.rows, *self.neighbours),
             prune=inputs.prune,
             supersede=inputs.supersede,
+            site=site or own,
             exact=True,
             only=None if only is None else frozenset(only),
         )
@@ -161,6 +167,7 @@ def _inputs(request: Request) -> dict[str, Any]:
         "limit": request.limit,
         "prune": request.prune,
         "supersede": request.supersede,
+        "site": str(request.site.absolute()) if request.site else None,
     }
 
 

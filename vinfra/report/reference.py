@@ -26,6 +26,8 @@ class FieldDoc:
     example: str
     remarks: tuple[str, ...]
     required: bool
+    why: str = ""
+    when: str = ""
 
 
 def explain(kinds: Kinds, wanted: str = "", width: int | None = None) -> str:
@@ -99,9 +101,12 @@ def _field_doc(spec: type[Spec], name: str, schema: Mapping[str, Any]) -> FieldD
         said.append("steers how the object is made; not compared")
     default = "" if info.is_required() or info.default is None else wording.spell(info.default, unit)
     sample = json.dumps(info.examples[0], ensure_ascii=False) if info.examples else ""
+    costs = (str(declared(spec, name, "why")), str(declared(spec, name, "when")))
     impact = str(declared(spec, name, "impact")) if declared(spec, name, "compared") else "-"
     words = {"bytes": "size", "seconds": "duration"}.get(unit) or type_words(own, schema.get("$defs", {}))
-    return FieldDoc(name, words, default, impact, info.description or "", sample, tuple(said), info.is_required())
+    return FieldDoc(
+        name, words, default, impact, info.description or "", sample, tuple(said), info.is_required(), *costs
+    )
 
 
 def type_words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
@@ -155,7 +160,8 @@ def _find(kinds: Kinds, wanted: str) -> tuple[Kind, str]:
 def _explained(kind: Kind, doc: FieldDoc) -> str:
     lines = [f"{kind.NAME}.{doc.name}: {doc.doc}", "", f"  type      {doc.type}"]
     lines.append("  required  yes" if doc.required else f"  default   {doc.default or 'not managed'}")
-    lines.append(f"  impact    {doc.impact}")
+    lines.append(f"  impact    {doc.impact}" + (f": {doc.why}" if doc.why else ""))
+    lines += [f"  depends   {doc.when}"] if doc.when else []
     lines += [f"  example   {doc.name}: {doc.example}"] if doc.example else []
     return "\n".join([*lines, *(f"  note      {remark}" for remark in doc.remarks)])
 

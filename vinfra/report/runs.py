@@ -36,6 +36,7 @@ SHAPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("format", "pid", "returncode", "exit_code", "changes"), int),
     **dict.fromkeys(("command", "fields", "hosts"), list),
     "seconds": (int, float),
+    "labels": dict,
 }
 
 
@@ -75,6 +76,11 @@ class Run:
             return ENDS.get(self.end.get("exit_code", 1), "failed")
         pid, birth = self.begin.get("pid"), self.begin.get("birth")
         return "running" if isinstance(pid, int) and birth and process_birth(pid) == birth else SILENT
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """The labels of the blueprint that was run."""
+        return next((dict(e["labels"]) for e in self.events if isinstance(e.get("labels"), dict)), {})
 
     @property
     def counts(self) -> dict[str, int]:
@@ -166,6 +172,8 @@ def parsed(line: str) -> dict[str, Any] | None:
 def _fits(value: Any, shape: type | tuple[type, ...]) -> bool:
     if isinstance(value, list):
         return shape is list and all(isinstance(item, str) for item in value)
+    if isinstance(value, dict):
+        return shape is dict and all(isinstance(item, str) for item in value.values())
     return isinstance(value, shape) and not isinstance(value, bool)
 
 
@@ -213,6 +221,9 @@ def run_detail(run: Run) -> list[Text]:
         Text(f"  by         {_by(run)}, process {visible(begin.get('pid', ''))}"),
         Text(f"  began      {visible(run.began)} UTC" + (f", took {run.seconds} s" if run.seconds is not None else "")),
     ]
+    if run.labels:
+        told = (f"{name}={value}" for name, value in run.labels.items())
+        lines.append(Text(f"  labels     {visible(', '.join(told))}"))
     lines += [_event(event) for event in run.events]
     if run.spoilt:
         lines.append(Text(f"  {several(run.spoilt, 'line')} of the journal cannot be read", style="yellow"))

@@ -15,6 +15,7 @@ from vinfra.model.action import Impact
 from vinfra.model.kind import Kind, Kinds, Trait, has
 from vinfra.text.sections import ON
 from vinfra.text.settings import Settings
+from vinfra.text.site import RULES, Rule
 
 Schema = dict[str, Any]
 
@@ -46,6 +47,7 @@ def schemas(kinds: Kinds) -> dict[str, Schema]:
         "blueprint.schema.json": _blueprint(kinds),
         "included.schema.json": _included(kinds),
         "inventory.schema.json": _inventory(),
+        "site.schema.json": _site(),
         "vars.schema.json": _titled("variables", "A file of variables for --vars and -e @FILE.", {"type": "object"}),
     }
 
@@ -70,7 +72,17 @@ def _blueprint(kinds: Kinds) -> Schema:
     reference = {"type": "string", "pattern": "^[a-z]+:."}
     moved = _object({"from": reference, "to": reference}, required=("from", "to"))
     moved_list = {"description": "renames", "type": ["array", "null"], "items": moved}
-    properties = {"blueprint": owner, **_shared_keys(), "moved": moved_list, **_top(kinds), "hosts": _hosts(kinds)}
+    label = {"type": ["string", "number", "boolean"]}
+    described = {"description": "what is to be known of a run, by name: `ticket: CHG-1`"}
+    labels = {**described, "type": ["object", "null"], "additionalProperties": label}
+    properties = {
+        "blueprint": owner,
+        "labels": labels,
+        **_shared_keys(),
+        "moved": moved_list,
+        **_top(kinds),
+        "hosts": _hosts(kinds),
+    }
     schema = _object(properties, required=("blueprint",))
     return _titled("blueprint", "What hosts are to hold.", {**schema, "$defs": _definitions(kinds)})
 
@@ -248,6 +260,14 @@ def _inventory() -> Schema:
     }
     schema = {**_object(properties), "$defs": {"secret": _SECRET}}
     return _titled("inventory", "The machines, their groups, and how to log in to each.", schema)
+
+
+def _site() -> Schema:
+    written = Rule.model_json_schema()["properties"]
+    fields = {name: {key: schema[key] for key in ("description", "anyOf")} for name, schema in written.items()}
+    rule = {**_object(fields), "oneOf": [{"required": [name]} for name in RULES]}
+    policies = {"description": "policies, by name", "type": ["object", "null"], "additionalProperties": rule}
+    return _titled("site", "What a site allows, whatever a blueprint says.", _object({"policies": policies}))
 
 
 def _untemplated(schema: Schema) -> Schema:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from vinfra.model.plan import Plan
+from vinfra.report import wording
 from vinfra.report.rows import Block, Row, drift_blocks, plan_blocks, title
 from vinfra.report.visible import several, visible
 
@@ -41,7 +42,15 @@ def plan_lines(plan: Plan, width: int | None = None, full: bool = False) -> list
     blocks = plan_blocks(plan, full)
     if not blocks:
         return [*_warnings(plan), _joined(header, ": nothing to do."), *_kept(plan)]
-    return [header, *_body(plan, blocks, width), Text(), *_warnings(plan), *_kept(plan), plan_sentence(plan)]
+    return [
+        header,
+        *_body(plan, blocks, width),
+        Text(),
+        *_warnings(plan),
+        *_kept(plan),
+        *_barred(plan),
+        plan_sentence(plan),
+    ]
 
 
 def drift_lines(plan: Plan, width: int | None = None, full: bool = False) -> list[Text]:
@@ -76,6 +85,9 @@ def drift_sentence(plan: Plan) -> Text:
 def _rest(plan: Plan) -> list[str]:
     unread = [change for change in plan.unread if change.place not in plan.unknown]
     parts = [f"{len(plan.refused)} refused" if plan.refused else ""]
+    parts.append(
+        f"all of it refused by policy {visible(', '.join(v.policy for v in plan.barred))}" if plan.barred else ""
+    )
     parts.append(f"{several(len(unread), 'object')} unknown" if unread else "")
     parts.append(f"{several(len(plan.unknown), 'host')} unknown" if plan.unknown else "")
     return [part for part in parts if part]
@@ -97,6 +109,13 @@ def _warnings(plan: Plan) -> Iterator[Text]:
         yield Text.assemble(("warning: ", "yellow"), visible(warning))
     if len(plan.warnings) > MANY:
         yield Text(f"warning: {len(plan.warnings) - MANY} more like these; --json has them all", style="yellow")
+
+
+def _barred(plan: Plan) -> Iterator[Text]:
+    for violation in plan.barred:
+        where = f"  {wording.where(violation.position)}"
+        said = f"policy {visible(violation.policy)}: refused, {visible(violation.reason)}"
+        yield Text.assemble(("! ", STYLES["!"]), said, (where, "dim"))
 
 
 def _kept(plan: Plan) -> Iterator[Text]:

@@ -188,11 +188,12 @@ class _Run:
             protect=change.protect,
             run=self.tools.run,
             time=datetime.now(UTC).isoformat(timespec="seconds"),
+            fleet=change.fleet,
         )
         confirm = replace(claim, state=State.OWNED)
         if change.delta.action is Action.DELETE:
             # What was ours stays ours when deleting it fails.
-            claim = replace(claim, state=known.state if known else State.CLAIMED)
+            claim = replace(claim, state=known.state if known else State.CLAIMED, fleet=known.fleet if known else "")
             confirm = replace(claim, state=State.RELEASED)
         return Append(path_of(owner), claim.line()), Append(path_of(owner), confirm.line())
 

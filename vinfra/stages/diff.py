@@ -121,7 +121,7 @@ def _later(resource: Resource, answer: Later, changing: Collection[Address]) -> 
         return Delta(Action.NOOP)
     shape = type(resource.desired)
     fields = tuple(
-        FieldChange(name, None, None if open_ended else value, declared(shape, name, "impact"), secret)
+        FieldChange(name, None, None if open_ended else value, resource.desired.bound(name), secret)
         for name, value in resource.desired
         if value is not None and declared(shape, name, "compared")
         for secret in [bool(declared(shape, name, "secret"))]
@@ -188,6 +188,7 @@ def _change(resource: Resource, delta: Delta, answer: Answer) -> Change:
         allow=resource.allow,
         protect=resource.protect,
         where=resource.where,
+        fleet=resource.demand.fleet if resource.demand else "",
     )
 
 

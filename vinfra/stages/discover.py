@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from vinfra.errors import TransportError
 from vinfra.model import lease
+from vinfra.model.action import Impact
 from vinfra.model.address import Address
 from vinfra.model.answer import Answer, Unknown
 from vinfra.model.blueprint import Resource
@@ -36,7 +37,8 @@ _Out = TypeVar("_Out")
 class Search:
     """What is looked for, on behalf of which blueprint. `leftover` says of a mark whether its object left that.
 
-    `around` gives what is declared on a host beside what is looked for: kinds see it, and do not read it.
+    `allow` says by a fleet's name what it may cost that something leaves it. `around` gives what is declared on a host
+    beside what is looked for: kinds see it, and do not read it.
     """
 
     kinds: Kinds
@@ -44,6 +46,7 @@ class Search:
     render: Render
     owner: str = ""
     leftover: Callable[[Mark, Address], bool] = lambda *_: False
+    allow: Mapping[str, Impact] = field(default_factory=dict)
     around: Callable[[str], Sequence[Resource]] = lambda _: ()
 
 
@@ -167,7 +170,7 @@ def _rest(found: Survey, wanted: tuple[Resource, ...], search: Search, reader: R
     around, _ = search.render(tuple(search.around(found.host)), found.state.facts)
     odd = tuple(_odd(search, found.state.marks))
     complaints = (*found.state.complaints, *(f"{complaint}; {UNPRUNED}" for complaint in odd))
-    left = () if complaints else _leftovers(found.host, search, found.state.marks)
+    left = () if complaints else _leftovers(found.host, search, found.state.marks, (*wanted, *around))
     state = replace(found.state, resources=rendered + left, around=around, refused=refused, complaints=complaints)
     for _ in range(ROUNDS):
         new = [question for question in _questions(state, search, found.answers) if question not in found.answers]
@@ -217,8 +220,13 @@ def _odd(search: Search, marks: Marks) -> Iterator[str]:
             yield f"mark of {mark.kind} {mark.name[:80]!r}: {wrong}"
 
 
-def _leftovers(host: str, search: Search, marks: Marks) -> tuple[Resource, ...]:
-    """What the owner made on this host and no longer wishes for. What it merely found there is never among them."""
+def _leftovers(host: str, search: Search, marks: Marks, staying: Iterable[Resource]) -> tuple[Resource, ...]:
+    """What the owner made on this host and no longer wishes for. What it merely found there is never among them.
+
+    It may cost what the fleet that it was of, or the object that it was a part of, says now.
+    """
+    wholes = {name for name, kind in search.kinds.items() if isinstance(kind, Composite)}
+    allowed = {item.address.name: item.allow for item in staying if item.address.kind in wholes}
     nouns = {name.rpartition(".")[2]: name for name in search.kinds}
     found: list[Resource] = []
     for mark in marks.values():
@@ -228,8 +236,9 @@ def _leftovers(host: str, search: Search, marks: Marks) -> tuple[Resource, ...]:
             references = frozenset().union(*search.kinds[mark.kind].references(mark.name, None))
             pairs = (reference.split(":", 1) for reference in references)
             after = frozenset(Address(nouns[noun], host, name) for noun, name in pairs if noun in nouns)
-            found.append(Resource(address, desired=None, after=after, protect=mark.protect))
-    wholes = {name for name, kind in search.kinds.items() if isinstance(kind, Composite)}
+            whole, part, _ = mark.name.partition("/")
+            allow = max(search.allow.get(mark.fleet, Impact.NONE), allowed.get(whole if part else "", Impact.NONE))
+            found.append(Resource(address, desired=None, after=after, protect=mark.protect, allow=allow))
     return tuple(_tied(resource, found) if resource.address.kind in wholes else resource for resource in found)
 
 

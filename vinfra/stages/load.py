@@ -19,6 +19,7 @@ from vinfra.text.yaml import parse
 
 DEEPEST = 30
 LARGEST = 64 << 20  # bytes of a file
+SITE = "vinfra-site.yaml"
 
 
 def load(
@@ -27,6 +28,27 @@ def load(
     """Read the files. Raises UsageError when one named on the command line is missing; the rest is in `problems`."""
     with paused():
         return _Reading().all(blueprint, inventory, var_files, extra)
+
+
+def load_site(site: Path | None, inventory: Path | None) -> Document | None:
+    """The site file: the one that is named, else the one beside the inventory, else none. Raises UsageError."""
+    file = site or (inventory.parent / SITE if inventory else None)
+    if file is None:
+        return None
+    try:
+        if site is None and not file.exists() and not file.is_symlink():  # a link to nothing must not pass for no file
+            return None
+        return parse(_bytes(file), str(file))
+    except OSError as error:
+        raise UsageError(f"cannot read the site file {file}: {error.strerror or error}") from None
+
+
+def _bytes(file: Path) -> bytes:
+    if file.exists() and not file.is_file() and not file.is_dir():
+        raise OSError(errno.EINVAL, "not a regular file")
+    if file.stat().st_size > LARGEST:
+        raise OSError(errno.EFBIG, f"larger than {LARGEST >> 20}MiB")
+    return file.read_bytes()
 
 
 class _Reading:
@@ -67,11 +89,7 @@ class _Reading:
     def _read(self, file: str) -> Document:
         found = self.documents.get(file)
         if found is None:
-            if Path(file).exists() and not Path(file).is_file() and not Path(file).is_dir():
-                raise OSError(errno.EINVAL, "not a regular file")
-            if Path(file).stat().st_size > LARGEST:
-                raise OSError(errno.EFBIG, f"larger than {LARGEST >> 20}MiB")
-            data = Path(file).read_bytes()
+            data = _bytes(Path(file))
             self._digests[file] = hashlib.sha256(data).hexdigest()
             self._digest.update(b"%d\n" % len(data) + data)
             found = self.documents[file] = parse(data, file)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from vinfra.model.action import Impact
 from vinfra.model.blueprint import Blueprint, Member
 from vinfra.model.inventory import Inventory
 from vinfra.model.kind import Kind, Kinds
@@ -13,15 +14,16 @@ from vinfra.model.source import Pointer, Problem
 from vinfra.text.collector import paused
 from vinfra.text.complaint import Complaints, near, pathway, sort_of, unknown
 from vinfra.text.document import Document
-from vinfra.text.fleet import joined, members
+from vinfra.text.fleet import allowed, joined, members
 from vinfra.text.inventory import read_inventory
+from vinfra.text.labels import LABELS, labels
 from vinfra.text.loaded import Loaded
 from vinfra.text.names import known_keys, variables
 from vinfra.text.pattern import within_include
 from vinfra.text.sections import Place, Sections, fleets_in, sections_of
 from vinfra.text.template import Bound, layered
 
-KEYS = ("blueprint", "vars", "include", "moved")
+KEYS = ("blueprint", LABELS, "vars", "include", "moved")
 INCLUDED_KEYS = ("vars", "include")
 INCLUDE_KEYS = ("file", "with", "hosts")
 MOVED_KEYS = ("from", "to")
@@ -62,6 +64,8 @@ class _Reading:
         self.complaints = Complaints()
         self.places: list[tuple[dict[str, Any], Place, tuple[_Include, ...]]] = []
         self.fleets: dict[str, tuple[Member, ...]] = {}
+        self.allow: dict[str, Impact] = {}
+        self.labels: dict[str, str] = {}
 
     def blueprint(self) -> Blueprint:
         document = self.loaded.blueprint
@@ -72,7 +76,9 @@ class _Reading:
             known_keys(tree, (*KEYS, *sections_of(self.kinds)), document, (), self.complaints)
             name = self._owner(tree, document)
             self._moved(tree.get("moved"), document)
-            self._file(document, variables(tree.get("vars"), document, ("vars",), self.complaints), ())
+            own = variables(tree.get("vars"), document, ("vars",), self.complaints)
+            self.labels = labels(tree.get(LABELS), document, own, top, self.complaints)
+            self._file(document, own, ())
         self._name_members(top)
         self.inventory = joined(self.inventory, self.fleets)
         sections = Sections(self.inventory, self.kinds, self.complaints)
@@ -89,6 +95,8 @@ class _Reading:
             warnings=tuple(dict.fromkeys(sections.warnings)),
             fleets=self.fleets,
             hosts=frozenset(sections.hosts),
+            allow=self.allow,
+            labels=self.labels,
         )
 
     def _name_members(self, top: Mapping[str, Any]) -> None:
@@ -103,6 +111,7 @@ class _Reading:
                     self.complaints.take(Problem(fleet.position, pathway(fleet.path), f"{told}; rename one of the two"))
                     continue
                 self.fleets[fleet.name] = found
+                self.allow[fleet.name] = allowed(fleet, top, self.complaints)
                 owners |= {member.name: f"a member of fleet {fleet.name}" for member in found}
 
     def _included_hosts(self, include: _Include, sections: Sections) -> bool:

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from vinfra.errors import InputError
+from vinfra.model.action import Impact
 from vinfra.model.blueprint import Declaration, Member
 from vinfra.model.inventory import Host, Inventory
 from vinfra.model.source import Pointer, Problem
 from vinfra.text.complaint import Complaints, pathway, sort_of
 from vinfra.text.expression import is_template, placed
+from vinfra.text.item import allowance
 from vinfra.text.template import MEMBER, Variables
 
 MOST = 10_000
@@ -37,6 +39,20 @@ def members(fleet: Declaration, top: Mapping[str, Any], complaints: Complaints) 
         say(("name",) if "name" in value else (), complaint)
         return ()
     return tuple(named)
+
+
+def allowed(fleet: Declaration, top: Mapping[str, Any], complaints: Complaints) -> Impact:
+    """What the fleet's `allow:` says: it holds for its members, and for those that leave it too."""
+    value = fleet.value if isinstance(fleet.value, dict) else {}
+
+    def say(pointer: Pointer, message: str) -> None:
+        position = fleet.source.position((*fleet.pointer, *pointer))
+        complaints.take(Problem(position, pathway((*fleet.path, *pointer)), message))
+
+    try:
+        return allowance(Variables(fleet.scope, top).render({"allow": value.get("allow")})["allow"], say)
+    except InputError:
+        return Impact.NONE  # said already, of its members
 
 
 def _counted(sizes: Mapping[str, Any], say: Callable[[Pointer, str], None]) -> Iterator[Member]:

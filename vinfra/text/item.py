@@ -1,5 +1,6 @@
 """From one declaration to what it wishes for: templates rendered, shorthands spelled out, the spec validated."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ class Maker:
                 say(pointer, fault.message, key=fault.key)
             raise _Wrong
         item = Item(
-            desired, _needs(meta.get("needs"), say), _flag(meta.get("protect"), say), _impact(meta.get("allow"), say)
+            desired, _needs(meta.get("needs"), say), _flag(meta.get("protect"), say), allowance(meta.get("allow"), say)
         )
         return self._checked(item, declaration, kind, say)
 
@@ -199,7 +200,8 @@ def _flag(value: Any, say: _Voice) -> bool:
     return _FLAGS.get(value, False) if isinstance(value, str) else False
 
 
-def _impact(value: Any, say: _Voice) -> Impact:
+def allowance(value: Any, say: Callable[[Pointer, str], None]) -> Impact:
+    """What `allow:` says; what is wrong with it is said."""
     if value is None:
         return Impact.NONE
     allowed = {str(impact): impact for impact in Impact}

@@ -30,10 +30,14 @@ OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """What apt would do for a whole set of packages. `unknown` are those its lists do not hold, with its words."""
+    """What apt would do for a whole set of packages. `unknown` are those its lists do not hold, with its words.
+
+    `upgrades` are all that are installed and get another version.
+    """
 
     removes: frozenset[str] = frozenset()
     downgrades: frozenset[str] = frozenset()
+    upgrades: frozenset[str] = frozenset()
     instead: Mapping[str, str] = field(default_factory=dict)
     unknown: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
@@ -94,6 +98,7 @@ def _parsed(raw: Raw, unknown: dict[str, str]) -> Simulated:
     error = "; ".join(line.removeprefix("E: ") for line in raw.err.splitlines() if line.startswith("E: "))
     return Simulated(
         removes=frozenset(re.findall(r"^(?:Remv|Purg) (\S+)", raw.text, re.MULTILINE)),
+        upgrades=frozenset(re.findall(r"^Inst (\S+) \[", raw.text, re.MULTILINE)),
         downgrades=frozenset(_listed(raw.text, "The following packages will be DOWNGRADED:")),
         instead={old: new for new, old in re.findall(r"^Note, selecting '(\S+)' instead of '(\S+)'", raw.text, re.M)},
         unknown=unknown,

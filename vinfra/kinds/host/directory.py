@@ -10,7 +10,7 @@ from vinfra.model.action import Action
 from vinfra.model.answer import Absent, Answer, Present, Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
-from vinfra.model.kind import Answers, Scope
+from vinfra.model.kind import Answers, Removal, Scope
 from vinfra.model.question import Exec as Ask
 from vinfra.model.question import Question
 from vinfra.model.spec import field
@@ -22,6 +22,7 @@ SECTION = "directories"
 SHORTHAND = "mode"
 ORDER = 30
 SHARED = False
+REMOVAL = Removal(when="refused unless it is empty")
 
 
 class Spec(shape.Spec):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema, model_validator
 
-from vinfra.kinds.compare import SAME, later, own_identity, refused
+from vinfra.kinds.compare import SAME, later, own_identity, refused, updated
 from vinfra.kinds.host import installed, paths, pyinfra_operation, units
 from vinfra.kinds.host.pyinfra_operation import Planned
 from vinfra.model import spec as shape
@@ -17,7 +17,7 @@ from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
-from vinfra.model.kind import Answers, Scope
+from vinfra.model.kind import Answers, Removal, Scope
 from vinfra.model.question import Question, ReadFile
 from vinfra.model.secret import Secret
 from vinfra.model.spec import field
@@ -29,8 +29,10 @@ SECTION = "operations"
 SHORTHAND = ""
 ORDER = 60
 SHARED = False
+REMOVAL = Removal(Impact.NONE, when="nothing is undone")
 
 LARGEST = 1 << 20
+SAID = "its `impact:` says so"
 CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -81,7 +83,14 @@ class Condition(BaseModel):
 class Spec(shape.Spec):
     """One operation of pyinfra, by its name and arguments."""
 
-    operation: Text = field("module.function of pyinfra.operations.", default=..., examples=("files.line",))
+    operation: Text = field(
+        "module.function of pyinfra.operations.",
+        default=...,
+        impact=Impact.DATA_LOSS,
+        why=SAID,
+        when="what its own `impact:` says",
+        examples=("files.line",),
+    )
     arguments: Arguments | None = field(
         "Its arguments, as pyinfra documents them; its global ones (`_sudo` and the like) are not for blueprints.",
         compared=False,
@@ -98,6 +107,10 @@ class Spec(shape.Spec):
     impact: Literal["none", "live", "restart", "replace", "data-loss"] = field(
         "What running it costs; only you know.", default="live", compared=False
     )
+
+    def bound(self, name: str) -> Impact:
+        """Only its blueprint knows."""
+        return _impact(self)
 
 
 def check(name: str, desired: shape.Spec | None) -> str:
@@ -202,17 +215,17 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     moving = sorted(scope.changing.intersection(desired.after or ()))
     if not isinstance(answer, Absent):
         if moving and "held" not in answer_notes(answer):
-            bound = FieldChange("commands", None, None, _impact(desired))
+            bound = FieldChange("commands", None, None, _impact(desired), why=SAID)
             return later(Action.UPDATE, f"{moving[0]} changes first", [bound])
         return SAME
     planned: Planned = answer.notes["planned"]
-    field_change = FieldChange("commands", None, planned.shown, _impact(desired))
+    field_change = FieldChange("commands", None, planned.shown, _impact(desired), why=SAID)
     if moving:
-        bound = FieldChange("commands", None, None, _impact(desired))
+        bound = FieldChange("commands", None, None, _impact(desired), why=SAID)
         return later(Action.UPDATE, f"{moving[0]} changes first", [bound])
     if planned.problem:
         return refused(Action.UPDATE, planned.problem)
-    return Delta(Action.UPDATE, (field_change,), _impact(desired))
+    return updated([field_change])
 
 
 def answer_notes(answer: Answer) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vinfra.kinds.compare import created, deleted, no_references, own_identity, refused, updated
+from vinfra.kinds.compare import changed, created, deleted, no_references, own_identity, refused, updated
 from vinfra.kinds.host import apt, installed, roles
 from vinfra.kinds.host.installed import Installed
 from vinfra.kinds.host.package_plan import (
@@ -25,7 +25,7 @@ from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
-from vinfra.model.kind import Answers, Scope
+from vinfra.model.kind import Answers, Removal, Scope
 from vinfra.model.question import Question
 from vinfra.model.source import NOWHERE
 from vinfra.model.spec import field
@@ -39,6 +39,8 @@ ORDER = 10
 SHARED = True
 
 NO_LONGER_THAN = 1800.0
+REMOVAL = Removal(Impact.RESTART, "what runs of it stops", "refused if others that stay need it")
+STOPS: dict[str, Any] = {"impact": Impact.RESTART, "why": "what runs of it is restarted"}
 
 
 class Spec(shape.Spec):
@@ -46,7 +48,7 @@ class Spec(shape.Spec):
 
     version: Text | None = field(
         "The exact version, or its beginning and `*`. Never changed by itself when not given.",
-        impact=Impact.RESTART,
+        **STOPS,
         examples=("1.22.1-9+deb12u2", "1.22.*"),
     )
     role: Text | None = field(
@@ -116,6 +118,7 @@ def _foreseen(item: Resource, names: Sequence[str], foreseen: Sequence[Foresight
     return {
         "removes": frozenset(name for one in known for name in one.removes),
         "downgrades": frozenset(name for one in known for name in one.downgrades),
+        "upgrades": frozenset(name for one in known for name in one.upgrades),
         "instead": {old: new for one in known for old, new in one.instead.items()},
         "unknown": {key: word for one in known for key, word in one.unknown.items() if key in mine},
         "error": "; ".join(one.error for one in known if one.error),
@@ -169,6 +172,8 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     if (fields or action is Action.CREATE) and (reason := _objection(desired, notes, scope)):
         return refused(action, reason, fields)
     said = "after an update of the package lists" if notes.get("update") else ""
+    if any(item.impact is Impact.RESTART for item in fields) and (more := notes["upgrades"] - set(notes["names"])):
+        said = "; ".join(filter(None, (f"so is what runs of {', '.join(sorted(more))}, upgraded with it", said)))
     return updated(fields, said) if action is Action.UPDATE else created(fields, said)
 
 
@@ -183,14 +188,14 @@ def _gone(scope: Scope, answer: Answer, notes: Mapping[str, Any], leftover: bool
         return refused(Action.DELETE, f"apt: {notes['error']}")
     if others := sorted(notes["removes"] - going(scope)):
         return refused(Action.DELETE, f"would also remove {', '.join(others)}; declare them absent too if they may go")
-    return deleted(Impact.RESTART)
+    return deleted(REMOVAL)
 
 
 def _fields(desired: Spec, answer: Answer, notes: Mapping[str, Any]) -> Iterable[FieldChange]:
     if isinstance(answer, Present) and isinstance(answer.actual, Spec):
         version = answer.actual.version
         if version is not None and not fits(version, desired):
-            yield FieldChange("version", version, desired.version, Impact.RESTART)
+            yield changed(Spec, "version", version, desired.version)
         if notes["missing"]:
             yield FieldChange("packages", None, notes["missing"])
         for name, state in notes["unfinished"].items():

@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from vinfra.kinds.compare import bringers, created, deleted, later, refused, updated
+from vinfra.kinds.compare import FREE, bringers, changed, created, deleted, later, refused, updated
 from vinfra.kinds.host import access, triggers, units
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
-from vinfra.model.kind import Answers, Scope
+from vinfra.model.kind import Answers, Removal, Scope
 from vinfra.model.question import Question
 from vinfra.model.spec import field
 from vinfra.model.step import Exec, Step
@@ -22,9 +23,11 @@ SECTION = "services"
 SHORTHAND = "running"
 ORDER = 80
 SHARED = False
+REMOVAL = Removal(Impact.RESTART, "it stops", "live unless it runs; its unit file stays")
 
 ON = ("active", "activating", "reloading")
 ENABLED = ("enabled", "alias")
+REACTIONS = ("restart_on", "reload_on")  # a restart makes a reload needless
 NEVER_ENABLED = {
     "static": "it has no [Install] section: what needs it starts it",
     "indirect": "enabling it enables other units, and not it",
@@ -42,16 +45,24 @@ UNIT_FOLDERS = (
 class Spec(shape.Spec):
     """A unit of systemd. `.service` may be left out of its name."""
 
-    running: Flag | None = field("Whether it runs now.")
+    running: Flag | None = field(
+        "Whether it runs now.", impact=Impact.RESTART, why=REMOVAL.why, when="live to start it"
+    )
     enabled: Flag | None = field("Whether it starts at boot.")
-    masked: Flag | None = field("Whether it is kept from ever being started.", impact=Impact.RESTART)
+    masked: Flag | None = field("Whether it is kept from ever being started.", when="a unit that runs goes on")
     restart_on: tuple[Text, ...] | None = field(
         "Files and packages of this blueprint whose change restarts it, also when somebody else changed them.",
         compared=False,
+        impact=Impact.RESTART,
+        why="it stops and starts",
+        when="while it runs",
         examples=(["file:/etc/nginx/nginx.conf", "package:nginx"],),
     )
     reload_on: tuple[Text, ...] | None = field(
-        "The same, where a reload is enough.", compared=False, examples=(["file:/etc/nginx/nginx.conf"],)
+        "The same, where a reload is enough.",
+        compared=False,
+        when="while it runs",
+        examples=(["file:/etc/nginx/nginx.conf"],),
     )
 
 
@@ -121,7 +132,10 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     if not isinstance(answer, Present):
         return _missing(resource, desired, scope)
     unit: units.Unit = answer.notes["unit"]
-    delta = updated(_fields(resource, desired, answer, scope), _said(desired, answer, scope, unit))
+    fields, said = tuple(_fields(resource, desired, answer, scope)), _said(desired, answer, scope, unit)
+    if any(item.impact is Impact.RESTART for item in fields):
+        said = "; ".join(filter(None, (said, units.following(unit))))
+    delta = updated(fields, said)
     if delta.action is Action.UPDATE and (reason := _objection(desired, unit, {item.path for item in delta.fields})):
         return refused(Action.UPDATE, reason, delta.fields)
     return delta
@@ -129,9 +143,10 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
 
 def _gone(answer: Answer) -> Delta:
     actual = answer.actual if isinstance(answer, Present) else None
-    if not isinstance(actual, Spec) or not (actual.running or actual.enabled):
+    if not isinstance(answer, Present) or not isinstance(actual, Spec) or not (actual.running or actual.enabled):
         return Delta(Action.NOOP)
-    return deleted(Impact.RESTART if actual.running else Impact.LIVE, "stopped and disabled; its unit file stays")
+    said = ("disabled; its unit file stays", units.following(answer.notes["unit"]) if actual.running else "")
+    return deleted(REMOVAL if actual.running else FREE, "; ".join(filter(None, said)))
 
 
 def _missing(resource: Resource, desired: Spec, scope: Scope) -> Delta:
@@ -149,9 +164,7 @@ def _missing(resource: Resource, desired: Spec, scope: Scope) -> Delta:
         if desired.running is not True and desired.enabled is not True and not triggers.of(desired):
             return Delta(Action.NOOP)
         return refused(Action.CREATE, f"no unit {name} on this host and nothing in this blueprint brings it", fields)
-    for key, impact in (("restart_on", Impact.RESTART), ("reload_on", Impact.LIVE)):
-        if refs := getattr(desired, key):
-            fields.append(FieldChange(key, None, refs, impact))
+    fields += [changed(Spec, key, None, refs) for key in REACTIONS if (refs := getattr(desired, key))]
     fields.append(FieldChange("unit file", None, "read again"))
     return later(Action.CREATE, f"{found[0]} may bring it", fields)
 
@@ -165,22 +178,20 @@ def _fields(resource: Resource, desired: Spec, answer: Present, scope: Scope) ->
     for key in ("masked", "enabled"):
         wish = getattr(desired, key)
         if wish is not None and wish != getattr(actual, key):
-            yield FieldChange(
-                key, getattr(actual, key), wish, Impact.RESTART if key == "masked" and wish else Impact.LIVE
-            )
+            yield changed(Spec, key, getattr(actual, key), wish)
     if desired.running is not None and desired.running != actual.running:
-        yield FieldChange("running", unit.state, desired.running, Impact.LIVE if desired.running else Impact.RESTART)
+        change = changed(Spec, "running", unit.state, desired.running)
+        yield replace(change, impact=Impact.LIVE, why="") if desired.running else change
     elif actual.running:
         yield from _reactions(desired, answer, scope)
 
 
 def _reactions(desired: Spec, answer: Present, scope: Scope) -> Iterable[FieldChange]:
-    """A restart makes a reload needless."""
-    for key, impact in (("restart_on", Impact.RESTART), ("reload_on", Impact.LIVE)):
+    for key in REACTIONS:
         refs = getattr(desired, key) or ()
         due = tuple(ref for ref in refs if ref in answer.notes[key] or ref in scope.changing)
         if due:
-            yield FieldChange(key, None, due, impact)
+            yield changed(Spec, key, None, due)
             return
 
 
@@ -198,12 +209,8 @@ def _objection(desired: Spec, unit: units.Unit, changed: set[str]) -> str:
     if "enabled" in changed and unit.file_state in NEVER_ENABLED:
         verb = "enabled" if desired.enabled else "disabled"
         return f"cannot be {verb} ({unit.file_state}): {NEVER_ENABLED[unit.file_state]}"
-    if (
-        unit.file_state == "masked"
-        and desired.masked is not False
-        and changed & {"running", "enabled"}
-        and (desired.running or desired.enabled)
-    ):
+    starts = changed & {"running", "enabled"} and (desired.running or desired.enabled)
+    if unit.file_state == "masked" and desired.masked is not False and starts:
         return "is masked; say masked: false to lift that"
     if "running" in changed and desired.running and unit.runs_once:
         return "runs once and ends (Type=oneshot): leave `running` out"
@@ -229,7 +236,7 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     if changes.get("running") is False:
         found.append(_call("stop", unit, Impact.RESTART, "stop"))
     if changes.get("masked") is True:
-        found.append(_call("mask", unit, Impact.RESTART, "mask"))
+        found.append(_call("mask", unit, Impact.LIVE, "mask"))
     if changes.get("running") is True:
         found.append(_up("start", unit, Impact.LIVE))
     elif "restart_on" in changes:

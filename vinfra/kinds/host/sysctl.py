@@ -10,7 +10,7 @@ from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
-from vinfra.model.kind import Answers, Scope
+from vinfra.model.kind import Answers, Removal, Scope
 from vinfra.model.question import Question, ReadFile
 from vinfra.model.spec import field
 from vinfra.model.step import Exec, Step, Write
@@ -21,6 +21,7 @@ SECTION = "sysctl"
 SHORTHAND = "value"
 ORDER = 50
 SHARED = False
+REMOVAL = Removal(when="the running value stays until the next boot")
 
 NO_SUCH_FILE = 2
 

@@ -1,6 +1,6 @@
 """Reading systemd units: one question for all of them, and since when each runs what it runs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,13 +12,17 @@ from vinfra.model.step import Exec as Run
 PROPERTIES = (
     *("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "Result", "Type"),
     *("RemainAfterExit", "CanReload", "ExecMainStartTimestamp", "ActiveEnterTimestamp", "StateChangeTimestamp"),
+    *("RequiredBy", "BoundBy", "ConsistsOf"),  # who goes down with it, and up again with its restart (systemd.unit(5))
 )
 SUFFIXES = ("service", "socket", "timer", "path", "mount", "automount", "target", "slice", "swap")
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One unit as systemd tells it. `started` and `settled` are in seconds since 1970, None when never."""
+    """One unit as systemd tells it. `started` and `settled` are in seconds since 1970, None when never.
+
+    `followers` are the services that stop when it stops.
+    """
 
     load: str
     active: str
@@ -30,6 +34,7 @@ class Unit:
     reloads: bool
     started: float | None
     settled: float | None
+    followers: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:
@@ -76,7 +81,17 @@ def _unit(block: str) -> Unit:
         reloads=told.get("CanReload") == "yes",
         started=_time(told.get("ExecMainStartTimestamp", "") or told.get("ActiveEnterTimestamp", "")),
         settled=_time(told.get("StateChangeTimestamp", "")),
+        followers=tuple(sorted(name for name in _names(told) if name.endswith(".service"))),
     )
+
+
+def _names(told: Mapping[str, str]) -> set[str]:
+    return {name for key in ("RequiredBy", "BoundBy", "ConsistsOf") for name in told.get(key, "").split()}
+
+
+def following(unit: Unit) -> str:
+    """Who else is hit when it stops, in words; "" for nobody."""
+    return f"with it, where it runs: {', '.join(unit.followers)}" if unit.followers else ""
 
 
 def _time(text: str) -> float | None:

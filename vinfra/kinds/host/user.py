@@ -15,7 +15,7 @@ from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.answer import Absent, Answer, Present, Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
-from vinfra.model.kind import Answers, Scope
+from vinfra.model.kind import Answers, Removal, Scope
 from vinfra.model.question import Question
 from vinfra.model.secret import Secret
 from vinfra.model.spec import field
@@ -27,6 +27,8 @@ SECTION = "users"
 SHORTHAND = ""
 ORDER = 20
 SHARED = False
+REMOVAL = Removal(Impact.RESTART, "not while a process of it runs", "its home stays")
+ALONE: dict[str, Any] = {"impact": REMOVAL.impact, "why": REMOVAL.why}
 
 
 def _hash(value: Any) -> Any:
@@ -41,9 +43,7 @@ Hash = Annotated[Any, BeforeValidator(_hash), WithJsonSchema({"type": ["string",
 class Spec(shape.Spec):
     """A user account."""
 
-    uid: Whole | None = field(
-        "User number; a change leaves files outside the home with the old one.", impact=Impact.RESTART
-    )
+    uid: Whole | None = field("User number; a change leaves files outside the home with the old one.", **ALONE)
     group: Text | None = field("Primary group; it must exist. Default: one named like the user.", examples=("users",))
     groups: tuple[Text, ...] | None = field(
         "Groups the user must also be in; others stay. A login sees it only when it is made anew.",
@@ -52,7 +52,9 @@ class Spec(shape.Spec):
     )
     shell: Text | None = field("Login shell.", examples=("/bin/bash",))
     home: Text | None = field(
-        "Home directory; on a change nothing is moved. Default for a new user: /home/<name>.", examples=("/srv/deploy",)
+        "Home directory; on a change nothing is moved. Default for a new user: /home/<name>.",
+        **ALONE,
+        examples=("/srv/deploy",),
     )
     comment: Text | None = field("Full name (GECOS).", examples=("Deployment",))
     system: Flag = field("Make it a system user, with a low number and no home.", default=False, compared=False)
@@ -149,7 +151,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason=f"{desired.password_hash} was not resolved")
     if not isinstance(answer, Present):
         groups = answer.notes["all_groups"] if isinstance(answer, Absent) else ()
-        return _grouped(created(compare(None, desired)), groups, scope)
+        return _grouped(created(fresh := compare(None, desired)), groups, scope, fresh)
     actual = answer.actual
     assert isinstance(actual, Spec)
     fields = list(compare(actual, desired, skip=("authorized_keys", "group")))
@@ -159,7 +161,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         if problem := answer.notes["keys"]:
             return refused(Action.UPDATE, problem, fields)
         fields += _keys(actual, desired)
-    return _grouped(updated(fields), answer.notes["all_groups"], scope)
+    return _grouped(updated(fields), answer.notes["all_groups"], scope, fields)
 
 
 def _gone(answer: Answer) -> Delta:
@@ -167,7 +169,7 @@ def _gone(answer: Answer) -> Delta:
         return Delta(Action.NOOP)
     if answer.actual.uid == 0:
         return refused(Action.DELETE, "its number is 0: it is root by another name")
-    return deleted(Impact.RESTART, f"its home {answer.actual.home} stays; a user with running processes is not removed")
+    return deleted(REMOVAL, f"its home {answer.actual.home} stays")
 
 
 def _keys(actual: Spec, desired: Spec) -> list[FieldChange]:
@@ -180,7 +182,7 @@ def _keys(actual: Spec, desired: Spec) -> list[FieldChange]:
     return [] if same else [FieldChange("authorized_keys", there, wish)]
 
 
-def _grouped(delta: Delta, known: Sequence[str], scope: Scope) -> Delta:
+def _grouped(delta: Delta, known: Sequence[str], scope: Scope, most: Iterable[FieldChange]) -> Delta:
     """useradd and usermod refuse groups that are not there: better said before."""
     wish = {name for item in delta.fields if item.path == "groups" for name in item.after}
     wish |= {item.after for item in delta.fields if item.path == "group" and not item.after.isdigit()}
@@ -189,7 +191,7 @@ def _grouped(delta: Delta, known: Sequence[str], scope: Scope) -> Delta:
         return delta
     found = bringers(scope, "package:", "operation:")
     if found:
-        return later(delta.action, f"no group {', '.join(missing)} yet; {found[0]} may bring it", delta.fields)
+        return later(delta.action, f"no group {', '.join(missing)} yet; {found[0]} may bring it", most)
     return refused(delta.action, f"no group {', '.join(missing)} on this host", delta.fields)
 
 

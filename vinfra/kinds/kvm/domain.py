@@ -5,9 +5,10 @@ The definition and what runs are kept apart: `memory` is what the next boot gets
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from vinfra.kinds.compare import SAME, compare, created, deleted, own_identity, refused, updated
+from vinfra.kinds.compare import SAME, changed, compare, created, deleted, own_identity, refused, updated
 from vinfra.kinds.kvm import acceleration, domain_xml, hardware, machine, ownership
 from vinfra.kinds.kvm.domain_xml import ASPECTS, shown
 from vinfra.kinds.kvm.drives import snapshots
@@ -17,7 +18,7 @@ from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
-from vinfra.model.kind import Answers, Part, Scope, Tenant, Trait
+from vinfra.model.kind import Answers, Part, Removal, Scope, Tenant, Trait
 from vinfra.model.question import Question
 from vinfra.model.step import Step, Verb, Virt
 
@@ -30,6 +31,7 @@ TRAITS = frozenset({Trait.TOP})
 
 # Seconds that a system may take to shut down before that counts as failed.
 GRACE = 120.0
+REMOVAL = Removal(Impact.REPLACE, "the machine is gone; its disks are volumes")
 # A state of libvirt's in the words of a blueprint; one that is not here passes by itself and says nothing.
 POWER = {"running": "running", "idle": "running", "shut off": "stopped", "paused": "paused"}
 POWER |= {"crashed": "crashed", "pmsuspended": "suspended"}
@@ -131,13 +133,14 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         reason = f"{scope.host} has a domain of this name that is not of this blueprint ({whose})"
         return refused(Action.DELETE if desired is None else Action.UPDATE, reason)
     if not isinstance(desired, Spec):
-        return deleted(Impact.REPLACE, "the machine is gone; its disks are volumes") if "domain" in notes else SAME
+        return deleted(REMOVAL) if "domain" in notes else SAME
     wish = hardware.wish(name, desired, scope, notes["site"], notes.get("defined"))
     if "domain" not in notes:
         delta = created(compare(None, desired, skip=machine.usual(desired)))
     else:
         fields = (*_fields(wish, notes), *_around(resource, desired, notes))
-        delta = updated(fields, _reason(fields, notes))
+        idle = notes["live"] is None and any(item.path in ASPECTS for item in fields)
+        delta = updated(fields, "it does not run" if idle else "")
     if delta.action is Action.NOOP:
         return delta
     problem = hardware.objection(name, desired, scope, notes["site"]) or _untouchable(wish, notes)
@@ -160,13 +163,15 @@ def _fields(wish: Mapping[str, Any], notes: Mapping[str, Any]) -> Iterator[Field
     for name, value in wish.items():
         aspect, now = ASPECTS[name], defined[name] if live is None else live[name]
         runs = live is None or aspect.runs(value, now)
-        gentle = runs or (name == "memory" and value <= now.most)
-        impact = Impact.LIVE if gentle else Impact.RESTART
+        impact, why = (Impact.RESTART, machine.BOOT["why"]) if not runs else (Impact.LIVE, "")
+        if name == "memory" and not runs:
+            booted = f"it booted with {machine.spelled(now.most)}, and more is given only at boot"
+            impact, why = (Impact.RESTART, booted) if value > now.most else (Impact.LIVE, "")
         fits = aspect.fits(value, defined[name])
         if not fits:
-            yield FieldChange(name, shown(defined[name], value), shown(value, value), impact)
+            yield FieldChange(name, shown(defined[name], value), shown(value, value), impact, why=why)
         if not runs and (fits or now != defined[name]):
-            yield FieldChange(f"{name}.running", shown(now, value), shown(value, value), impact)
+            yield FieldChange(f"{name}.running", shown(now, value), shown(value, value), impact, why=why)
 
 
 def _around(resource: Resource, desired: Any, notes: Mapping[str, Any]) -> Iterator[FieldChange]:
@@ -181,19 +186,8 @@ def _around(resource: Resource, desired: Any, notes: Mapping[str, Any]) -> Itera
         yield FieldChange("autostart", domain.autostart, desired.autostart)
     power = POWER.get(domain.state)
     if power is not None and desired.power not in (None, power):
-        impact = Impact.LIVE if desired.power == "running" else Impact.RESTART
-        yield FieldChange("power", power, desired.power, impact)
-
-
-def _reason(fields: Sequence[FieldChange], notes: Mapping[str, Any]) -> str:
-    if notes["live"] is None:
-        return "it does not run" if any(item.path in ASPECTS for item in fields) else ""
-    restarts = {item.path.partition(".")[0] for item in fields if item.impact is Impact.RESTART}
-    if "power" in restarts:
-        return ""
-    if restarts == {"memory"}:
-        return f"it booted with {machine.spelled(notes['live']['memory'].most)}, so it is restarted"
-    return "only at boot, so it is restarted" if restarts else ""
+        change = changed(Spec, "power", power, desired.power)
+        yield replace(change, impact=Impact.LIVE, why="") if desired.power == "running" else change
 
 
 def _untouchable(wish: Mapping[str, Any], notes: Mapping[str, Any]) -> str:

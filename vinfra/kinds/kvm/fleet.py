@@ -8,10 +8,11 @@ from typing import Any
 
 from vinfra.kinds.compare import SAME, no_check, no_references, own_identity
 from vinfra.kinds.kvm import machine
+from vinfra.model.action import Impact
 from vinfra.model.answer import Answer
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta
-from vinfra.model.kind import Answers, Scope, Trait
+from vinfra.model.kind import Answers, Removal, Scope, Trait
 from vinfra.model.question import Question
 from vinfra.model.spec import Spec as Shape
 from vinfra.model.spec import field
@@ -25,25 +26,40 @@ ORDER = 140
 SHARED = False
 TRAITS = frozenset({Trait.FLEET})
 MEMBER = "kvm.domain"
+PLACED = "nothing moves; it counts for members to come"
+REMOVAL = Removal(Impact.DATA_LOSS, "its members go, and what is on their disks is lost")
+FEWER: dict[str, Any] = {
+    "impact": Impact.DATA_LOSS,
+    "why": "the disks of members that go are lost",
+    "when": "free for members that come",
+}
 
 
 class Own(Shape):
     """What a fleet says beside what its members are."""
 
-    count: Whole | None = field("How many members; or `for_each`.", examples=(4,))
+    count: Whole | None = field("How many members; or `for_each`.", **FEWER, examples=(4,))
     for_each: list[Text] | dict[str, Any] | None = field(
-        "A member for each item of a list, or each key of a mapping: `member.key` and `member.value` in templates."
+        "A member for each item of a list, or each key of a mapping: `member.key` and `member.value` in templates.",
+        **FEWER,
     )
     name: Text | None = field(
         "What members are called: a template over `member.number`, `member.key` and `member.value`. Without it "
         "`web-01`, or `web-blue` with `for_each`.",
+        **FEWER,
         examples=("web{{ member.number }}.example.net",),
     )
-    overrides: dict[str, Any] | None = field("Fields that are different for some members, by the member's name.")
-    spread: Text = field(
-        "Over what its members are spread evenly: `host`, or a variable of the hosts such as `rack`.", default="host"
+    overrides: dict[str, Any] | None = field(
+        "Fields that are different for some members, by the member's name.",
+        impact=Impact.DATA_LOSS,
+        why="as those fields of a domain",
     )
-    anti_affinity: Text = field("Machines with the same word here never share a host.", default="")
+    spread: Text = field(
+        "Over what its members are spread evenly: `host`, or a variable of the hosts such as `rack`.",
+        default="host",
+        when=PLACED,
+    )
+    anti_affinity: Text = field("Machines with the same word here never share a host.", default="", when=PLACED)
 
 
 class Spec(Own, machine.Spec):

@@ -10,12 +10,12 @@ from xml.etree import ElementTree
 from vinfra.kinds.compare import SAME, created, no_check, own_identity
 from vinfra.kinds.kvm import virsh
 from vinfra.model import spec as shape
-from vinfra.model.action import Action
+from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta
 from vinfra.model.inventory import Host
-from vinfra.model.kind import Answers, Scope, Trait
+from vinfra.model.kind import Answers, Removal, Scope, Trait
 from vinfra.model.mark import GUEST_NAMESPACE
 from vinfra.model.question import Question
 from vinfra.model.spec import field
@@ -27,6 +27,7 @@ SECTION = "guests"
 SHORTHAND = ""
 ORDER = 150
 SHARED = False
+REMOVAL = Removal(Impact.NONE, when="nothing is done")
 TRAITS = frozenset({Trait.WAITS})
 
 

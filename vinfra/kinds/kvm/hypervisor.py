@@ -13,7 +13,7 @@ from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
-from vinfra.model.kind import Answers, Part, Scope, Trait
+from vinfra.model.kind import Answers, Part, Removal, Scope, Trait
 from vinfra.model.question import Exec as Ask
 from vinfra.model.question import Question
 from vinfra.model.spec import field
@@ -25,6 +25,7 @@ SECTION = "hypervisor"
 SHORTHAND = ""
 ORDER = 100
 SHARED = True
+REMOVAL = Removal(when="refused while there are machines; its packages have rows of their own")
 TRAITS = frozenset({Trait.SINGLE})
 
 OBJECT = "kvm"
@@ -41,7 +42,7 @@ class Spec(shape.Spec):
         "Whether KVM must work, which a guest finds out. `preferred` falls back to slow emulation, `off` wants it.",
         default="required",
     )
-    nested: Flag | None = field("Whether guests may themselves run guests with KVM.")
+    nested: Flag | None = field("Whether guests may themselves run guests with KVM.", when="refused while machines run")
     users: tuple[Text, ...] | None = field(
         "Logins that are to manage machines without being root; they join the groups libvirt and kvm.",
         compared=False,

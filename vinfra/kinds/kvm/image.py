@@ -17,7 +17,7 @@ from vinfra.model.action import Action
 from vinfra.model.answer import Absent, Answer, Present
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta
-from vinfra.model.kind import Answers, Scope, Trait
+from vinfra.model.kind import Answers, Removal, Scope, Trait
 from vinfra.model.question import Question
 from vinfra.model.spec import field
 from vinfra.model.step import Call, Exec, Step, Verb, Virt
@@ -28,9 +28,11 @@ SECTION = "images"
 SHORTHAND = ""
 ORDER = 120
 SHARED = True
+REMOVAL = Removal(when="refused while something stands on it")
 TRAITS = frozenset({Trait.LAZY})
 
 NO_LONGER_THAN = 7200.0
+ANEW = "it makes another image beside the old"
 
 
 def _sha256(value: str) -> str:
@@ -51,9 +53,11 @@ class Spec(shape.Spec):
         examples=("https://images.example.net/debian-12.qcow2",),
     )
     file: Text | None = field("A file beside the blueprint, which is sent to the host.", compared=False, path=True)
-    sha256: Sha256 = field("Its checksum; a new one makes a new image beside the old.", default=..., identity=True)
-    format: Literal["qcow2", "raw"] = field("Its format.", default="qcow2", identity=True)
-    pool: Text = field("The pool it is kept in.", default=storage.DEFAULT, identity=True)
+    sha256: Sha256 = field(
+        "Its checksum; a new one makes a new image beside the old.", default=..., when=ANEW, identity=True
+    )
+    format: Literal["qcow2", "raw"] = field("Its format.", default="qcow2", when=ANEW, identity=True)
+    pool: Text = field("The pool it is kept in.", default=storage.DEFAULT, when=ANEW, identity=True)
 
 
 def check(name: str, desired: shape.Spec | None) -> str:

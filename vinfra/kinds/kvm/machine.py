@@ -15,6 +15,7 @@ from vinfra.model.values import SIZES, Flag, Seconds, Size, Text, Whole
 
 MIB = 1 << 20
 SEED = "seed"
+BOOT: dict[str, Any] = {"impact": Impact.RESTART, "why": "only at boot", "when": "live while it does not run"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,37 +135,38 @@ OwnNic = Annotated[Nic, _short_for("network"), _Short()]
 class Spec(shape.Spec):
     """A virtual machine."""
 
-    cpu: Whole = field("Virtual CPUs.", default=1, impact=Impact.RESTART, examples=("2",))
+    cpu: Whole = field("Virtual CPUs.", default=1, **BOOT, examples=("2",))
     memory: Size = field(
         "Memory. Less is taken from it, and up to what it booted with given, while it runs.",
         default=...,
+        impact=Impact.RESTART,
+        why="more than it booted with is given only at boot",
+        when="live up to what it booted with, and while it does not run",
         examples=("2GiB",),
     )
     image: Text | None = field("The image that its first disk is made from.", compared=False, examples=("debian-12",))
     disks: dict[Text, OwnDisk] | None = field(
         "Its disks by name: a size, or `{size, image, pool, format, clone, bus, volume}`; `volume` is one declared "
         "under volumes. Without any, an image makes one called `root`.",
-        impact=Impact.RESTART,
+        **BOOT,
         examples=({"root": "20GiB"},),
     )
     pool: Text = field("The pool of its disks.", default="default", compared=False)
     networks: tuple[OwnNic, ...] | None = field(
         "Its network cards: the name of a network each, or `{network, bridge, mac, model}`.",
-        impact=Impact.RESTART,
+        **BOOT,
         examples=(["dev"],),
     )
-    machine: Annotated[Text, AfterValidator(_named)] | None = field(
-        "libvirt's machine type.", default="q35", impact=Impact.RESTART
-    )
+    machine: Annotated[Text, AfterValidator(_named)] | None = field("libvirt's machine type.", default="q35", **BOOT)
     cpu_model: Annotated[Text, AfterValidator(_named)] | None = field(
         "host-model, host-passthrough or a model that libvirt knows. A new machine gets host-model where the CPU "
         "helps, and libvirt's default where it is emulated.",
-        impact=Impact.RESTART,
+        **BOOT,
         examples=("host-model",),
     )
-    serial: Flag | None = field("A serial console that the host keeps a log of.", default=True, impact=Impact.RESTART)
-    rng: Flag | None = field("Random numbers from the host.", default=True, impact=Impact.RESTART)
-    agent: Flag | None = field("The channel of QEMU's guest agent.", default=True, impact=Impact.RESTART)
+    serial: Flag | None = field("A serial console that the host keeps a log of.", default=True, **BOOT)
+    rng: Flag | None = field("Random numbers from the host.", default=True, **BOOT)
+    agent: Flag | None = field("The channel of QEMU's guest agent.", default=True, **BOOT)
     cloud_init: CloudInit | None = field(
         "Data for cloud-init: `{user_data, network_config, on_change}`; `on_change: reseed` gives it anew when that "
         "changes, `ignore` does not.",
@@ -178,7 +180,11 @@ class Spec(shape.Spec):
     )
     autostart: Flag | None = field("Whether it starts with its host.", default=True)
     power: Literal["running", "stopped"] | None = field(
-        "Whether it runs. It is shut down, never just switched off.", default="running", impact=Impact.RESTART
+        "Whether it runs. It is shut down, never just switched off.",
+        default="running",
+        impact=Impact.RESTART,
+        why="it is shut down",
+        when="live to start it",
     )
 
 

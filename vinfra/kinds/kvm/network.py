@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-from vinfra.kinds.compare import compare, created, deleted, later, own_identity, refused
+from vinfra.kinds.compare import because, compare, created, deleted, later, own_identity, refused
 from vinfra.kinds.kvm import network_room, network_xml, ownership, scripts, usage
 from vinfra.kinds.kvm.virsh import DOMAINS, HYPERVISOR, NETWORKS, Found, found, missing
 from vinfra.model import spec as shape
@@ -16,7 +16,7 @@ from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
-from vinfra.model.kind import Answers, Scope, Trait
+from vinfra.model.kind import Answers, Removal, Scope, Trait
 from vinfra.model.mark import Birth
 from vinfra.model.question import Question
 from vinfra.model.spec import field
@@ -28,9 +28,11 @@ SECTION = "networks"
 SHORTHAND = ""
 ORDER = 110
 SHARED = False
+REMOVAL = Removal(when="refused while a machine is plugged into it")
 TRAITS = frozenset({Trait.TOP})
 
 RESTART = Impact.RESTART
+DOWN: dict[str, Any] = {"impact": RESTART, "why": "it goes down and up again", "when": "live while it does not run"}
 NEED_ADDRESSES = ("dhcp", "domain", "dnsmasq")
 
 
@@ -58,27 +60,25 @@ class Spec(shape.Spec):
     mode: Literal["nat", "isolated", "routed", "bridge"] = field(
         "How it leads out: by the host's own address, not at all, by routes to it, or as part of a bridge it has.",
         default="nat",
-        impact=RESTART,
+        **DOWN,
     )
-    cidr: Text | None = field(
-        "Its addresses, of which the host takes the first.", impact=RESTART, examples=("10.10.0.0/24",)
-    )
+    cidr: Text | None = field("Its addresses, of which the host takes the first.", **DOWN, examples=("10.10.0.0/24",))
     dhcp: Dhcp | None = field(
         "Whether libvirt gives out its addresses, or which of them; all where there is a cidr and nothing is said.",
-        impact=RESTART,
+        **DOWN,
         examples=(False, "10.10.0.100-10.10.0.199"),
     )
     bridge: Text | None = field(
-        "The host's bridge (mode bridge), or what the one that libvirt makes is called.", impact=RESTART
+        "The host's bridge (mode bridge), or what the one that libvirt makes is called.", **DOWN
     )
-    domain: Text | None = field("The DNS suffix of its machines.", impact=RESTART, examples=("dev.example.net",))
-    stp: Flag = field("Spanning tree on its bridge, which costs each machine seconds.", default=False, impact=RESTART)
+    domain: Text | None = field("The DNS suffix of its machines.", **DOWN, examples=("dev.example.net",))
+    stp: Flag = field("Spanning tree on its bridge, which costs each machine seconds.", default=False, **DOWN)
     dnsmasq: tuple[Annotated[Text, AfterValidator(_option)], ...] | None = field(
         "Options for the dnsmasq that serves it, as its configuration file has them.",
-        impact=RESTART,
+        **DOWN,
         examples=(["no-ping"],),
     )
-    mtu: Whole | None = field("The largest packet, in bytes.", impact=RESTART)
+    mtu: Whole | None = field("The largest packet, in bytes.", **DOWN)
     autostart: Flag = field("Start it with the host.", default=True)
 
 
@@ -172,9 +172,9 @@ def _mended(fields: tuple[FieldChange, ...], one: Found, using: Iterable[usage.U
     said = (
         "" if one.active else "it does not run",
         "" if one.persistent else "libvirt forgets it when it stops",
-        f"in use: {cut} cut off for a moment" if cut else "",
+        f"in use: {cut} cut off meanwhile" if cut else "",
     )
-    reason = "; ".join(filter(None, said))
+    reason = because(fields, *said)
     return Delta(Action.UPDATE, fields, impact, reason=reason) if fields or reason else Delta(Action.NOOP)
 
 
@@ -204,7 +204,7 @@ def _defined(actual: shape.Spec, wish: Spec, one: Found) -> Iterator[FieldChange
     yield from running.values()
     for item in compare(actual, wish, skip=("autostart",)):
         if item.path not in running:
-            yield replace(item, impact=Impact.LIVE)
+            yield replace(item, impact=Impact.LIVE, why="")
 
 
 def _stranger(name: str, one: Found, scope: Scope) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from vinfra.kinds.compare import compare, created, deleted, own_identity, refused
+from vinfra.kinds.compare import changed, compare, created, deleted, own_identity, refused
 from vinfra.kinds.host import paths
 from vinfra.kinds.kvm import storage, usage
 from vinfra.kinds.kvm.virsh import HYPERVISOR, POOLS, Found, element, found, missing
@@ -13,7 +13,7 @@ from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
-from vinfra.model.kind import Answers, Scope, Trait
+from vinfra.model.kind import Answers, Removal, Scope, Trait
 from vinfra.model.question import Question
 from vinfra.model.spec import field
 from vinfra.model.step import Step, Verb, Virt
@@ -24,13 +24,21 @@ SECTION = "pools"
 SHORTHAND = "path"
 ORDER = 110
 SHARED = True
+REMOVAL = Removal(when="refused while it holds what stays; its folder stays")
 TRAITS = frozenset({Trait.TOP})
 
 
 class Spec(shape.Spec):
     """A folder whose files are libvirt's volumes (type `dir`). It always runs; its files are never deleted with it."""
 
-    path: Text = field("The folder, made when it is missing.", default=..., examples=("/var/lib/libvirt/images",))
+    path: Text = field(
+        "The folder, made when it is missing.",
+        default=...,
+        impact=Impact.REPLACE,
+        why="a pool of another folder is another pool",
+        refused=True,
+        examples=("/var/lib/libvirt/images",),
+    )
     autostart: Flag = field("Start it with the host.", default=True)
 
 
@@ -89,7 +97,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     actual = answer.actual
     assert isinstance(actual, Spec)
     if notes["type"] != "dir" or actual.path.rstrip("/") != desired.path:
-        change = FieldChange("path", actual.path, desired.path)
+        change = changed(Spec, "path", actual.path, desired.path)
         reason = (
             f"there is a pool {resource.address.name} of type {notes['type']} in {actual.path}; give yours a new name"
         )

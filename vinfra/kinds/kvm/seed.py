@@ -11,15 +11,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema, field_validator
 
-from vinfra.kinds.compare import SAME, compare, created, deleted, refused, updated
+from vinfra.kinds.compare import SAME, changed, compare, created, deleted, refused, updated
 from vinfra.kinds.kvm import nocloud, storage, usage
 from vinfra.kinds.kvm.virsh import DOMAINS, HYPERVISOR, POOLS, missing
 from vinfra.model import spec as shape
-from vinfra.model.action import Action, Verdict
+from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.answer import Absent, Answer, Present
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
-from vinfra.model.kind import Answers, Scope
+from vinfra.model.kind import Answers, Removal, Scope
 from vinfra.model.mark import Mark, State
 from vinfra.model.question import Question
 from vinfra.model.secret import Secret
@@ -32,9 +32,11 @@ SECTION = "seeds"
 SHORTHAND = ""
 ORDER = 130
 SHARED = False
+REMOVAL = Removal(when="refused while a machine uses it")
 
 # A file keeps its size while its content changes a little: the machine that runs with it would not see another size.
 ROOM = 256 * 1024
+RESEED = "only with `on_change: reseed`; cloud-init reads it at the next boot"
 
 
 def _mapping(value: Any) -> Any:
@@ -58,16 +60,28 @@ class Spec(shape.Spec):
 
     model_config = ConfigDict(validate_default=True)
 
-    pool: Text = field("The pool it is in.", default=storage.DEFAULT, identity=True)
-    hostname: Text | None = field("The machine's name; without it the seed's own up to a slash.")
+    pool: Text = field(
+        "The pool it is in.",
+        default=storage.DEFAULT,
+        impact=Impact.REPLACE,
+        why="it stays in the pool where it was made",
+        refused=True,
+        identity=True,
+    )
+    hostname: Text | None = field("The machine's name; without it the seed's own up to a slash.", when=RESEED)
     user_data: Data = field(
         "For cloud-init: a mapping is written as #cloud-config, text goes as it is.",
         secret=True,
+        when=RESEED,
         examples=({"package_update": "true"},),
     )
-    network_config: Mapped = field("cloud-init's network configuration.", examples=({"version": "2"},))
-    user: Text | None = field("A login to be made, which may do all with sudo; or root.", examples=("ops",))
-    public_key: Text | None = field("The SSH key that lets it in.", examples=("ssh-ed25519 AAAAC3… ops@example",))
+    network_config: Mapped = field("cloud-init's network configuration.", when=RESEED, examples=({"version": "2"},))
+    user: Text | None = field(
+        "A login to be made, which may do all with sudo; or root.", when=RESEED, examples=("ops",)
+    )
+    public_key: Text | None = field(
+        "The SSH key that lets it in.", when=RESEED, examples=("ssh-ed25519 AAAAC3… ops@example",)
+    )
     on_change: Literal["ignore", "reseed"] = field(
         "What to do when the data changes: nothing, or give it anew, which makes cloud-init do all of it again at the "
         "machine's next boot.",
@@ -169,7 +183,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     mark: Mark | None = notes["mark"]
     fields = (FieldChange("content", None, None, secret=True),)
     if notes["pool"].name != desired.pool:
-        moved = FieldChange("pool", notes["pool"].name, desired.pool)
+        moved = changed(Spec, "pool", notes["pool"].name, desired.pool)
         return refused(Action.REPLACE, "it stays in the pool where it was made; say absent first", (moved,))
     if mark is None:
         reason = f"this blueprint did not make {notes['file']}, and what is in it cannot be read; remove it first"

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 from vinfra.kinds.compare import compare, created, deleted, refused, updated
@@ -15,7 +14,7 @@ from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.answer import Absent, Answer, Present
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
-from vinfra.model.kind import Answers, Scope, Trait
+from vinfra.model.kind import Answers, Removal, Scope, Trait
 from vinfra.model.question import Question
 from vinfra.model.spec import field
 from vinfra.model.step import Call, Exec, Step, Verb, Virt
@@ -29,22 +28,27 @@ SHARED = False
 TRAITS = frozenset({Trait.TOP})
 
 NO_LONGER_THAN = 7200.0
+REMOVAL = Removal(Impact.DATA_LOSS, "what is on it is lost", "refused while a machine uses it")
+LOST: dict[str, Any] = {"impact": Impact.DATA_LOSS, "why": "what is on it would be lost", "refused": True}
 
 
 class Spec(shape.Spec):
     """A disk. It takes the room that was written, not its size; so more can be promised than the pool has."""
 
     size: Size | None = field(
-        "How much it can hold; the image's own size without it. It can grow, while no running machine uses it."
+        "How much it can hold; the image's own size without it. It can grow, while no running machine uses it.",
+        when="less is refused: what is on it would be lost",
     )
     image: Text | None = field(
-        "What it is made from. A newer version of the image changes nothing that was made before.", identity=True
+        "What it is made from. A newer version of the image changes nothing that was made before.",
+        **LOST,
+        identity=True,
     )
     clone: Literal["cow", "copy"] = field(
         "`cow`: it stands on the image and holds only what differs; `copy`: on its own.", default="cow", compared=False
     )
-    format: Literal["qcow2", "raw"] = field("How the file is written.", default="qcow2", identity=True)
-    pool: Text = field("The pool it is in.", default=storage.DEFAULT, identity=True)
+    format: Literal["qcow2", "raw"] = field("How the file is written.", default="qcow2", **LOST, identity=True)
+    pool: Text = field("The pool it is in.", default=storage.DEFAULT, **LOST, identity=True)
 
 
 def check(name: str, desired: shape.Spec | None) -> str:
@@ -162,7 +166,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     fields = tuple(_fields(actual, desired))
     lost = [item for item in fields if item.impact is Impact.DATA_LOSS]
     if lost:
-        reason = f"what is on it would be lost ({spelled(notes['volume'].allocation)} written)"
+        reason = f"{LOST['why']} ({spelled(notes['volume'].allocation)} written)"
         return Delta(Action.REPLACE, fields, Impact.DATA_LOSS, Verdict.REFUSED, reason)
     whole, part, _ = resource.address.name.partition("/")
     if part and not notes["mine"] and whole not in {user.name for user in notes["using"]}:
@@ -177,8 +181,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
 
 
 def _fields(actual: Spec, desired: Spec) -> Iterator[FieldChange]:
-    for item in compare(actual, desired, skip=("size",)):
-        yield replace(item, impact=Impact.DATA_LOSS)
+    yield from compare(actual, desired, skip=("size",))
     wish, size = storage.rounded(desired.size or 0), actual.size or 0
     if wish and wish != size:
         yield FieldChange("size", size, desired.size, Impact.LIVE if wish > size else Impact.DATA_LOSS)
@@ -212,7 +215,7 @@ def _gone(resource: Resource, answer: Answer, notes: Mapping[str, Any], scope: S
         return Delta(Action.NOOP)
     if users := usage.staying(resource, notes["using"], scope):
         return refused(Action.DELETE, f"in use by {', '.join(users)}")
-    return deleted(Impact.DATA_LOSS, f"{spelled(notes['volume'].allocation)} written")
+    return deleted(REMOVAL, f"{spelled(notes['volume'].allocation)} written")
 
 
 def steps(change: Change, scope: Scope) -> Sequence[Step]:

@@ -1,0 +1,62 @@
+"""Hold a plan against the policies of the site: what they forbid is refused, and why, before anything runs."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from vinfra.model.action import Action
+from vinfra.model.change import Change
+from vinfra.model.plan import Plan
+from vinfra.model.policy import Freeze, Labelled, Policy, Quota, Violation
+
+
+def judge(plan: Plan, policies: Sequence[Policy], now: datetime) -> Plan:
+    """The plan with its violations; rows that a policy forbids are refused. What runs nothing violates nothing."""
+    if not plan.runnable:
+        return plan
+    found = [violation for policy in policies for violation in _violations(plan, policy, now)]
+    against = {address: violation for violation in reversed(found) for address in violation.rows}
+    rows = (_refused(row, against[row.address]) if row.address in against else row for row in plan.changes)
+    return replace(plan, changes=tuple(rows), violations=tuple(found))
+
+
+def _refused(row: Change, violation: Violation) -> Change:
+    return replace(row.refused(str(violation)), held=row.delta.verdict)
+
+
+def _violations(plan: Plan, policy: Policy, now: datetime) -> Iterator[Violation]:
+    match policy:
+        case Quota():
+            yield from _too_many(plan, policy)
+        case Freeze():
+            if policy.window is None or policy.window.covers(now):
+                yield from _frozen(plan.runnable, policy)
+        case Labelled():
+            if missing := [name for name in policy.labels if name not in plan.labels]:
+                more = f"the blueprint says no {' and no '.join(missing)} under `labels:`"
+                yield Violation(policy.name, policy.position, more)
+
+
+def _too_many(plan: Plan, quota: Quota) -> Iterator[Violation]:
+    """An object that is replaced is deleted too. What could not be read counts as not there."""
+    mine = [row for row in plan.changes if quota.kind in ("", row.address.kind)]
+    going = sum(row.runnable and row.delta.action in (Action.DELETE, Action.REPLACE) for row in mine)
+    there = sum(row.actual is not None for row in mine)
+    if not quota.allows(going, there):
+        what = f"{quota.kind or 'object'}{'s' if going > 1 else ''} would be deleted"
+        most = f"{quota.most}% of the {there} there are" if quota.percent else str(quota.most)
+        yield Violation(quota.name, quota.position, f"{going} {what}; at most {most} may be")
+
+
+def _frozen(rows: Iterable[Change], freeze: Freeze) -> Iterator[Violation]:
+    frozen = tuple(row.address for row in rows if row.delta.impact >= freeze.impact and _covers(freeze, row))
+    if frozen:
+        what = f"{freeze.impact} or more is forbidden" if freeze.impact else "every change is forbidden"
+        when = f" {freeze.window.said}" if freeze.window else ""
+        yield Violation(freeze.name, freeze.position, what + when, frozen)
+
+
+def _covers(freeze: Freeze, row: Change) -> bool:
+    """On which host it is; what a machine is made of is on the machine as well as on its hypervisor."""
+    machine = "" if row.address.host else row.address.name.partition("/")[0]
+    return freeze.hosts is None or bool(freeze.hosts & {row.place, machine})
