@@ -6,6 +6,7 @@ from typing import Any
 
 from vinfra.model.action import Impact
 from vinfra.model.address import Address
+from vinfra.model.rollout import Roll
 from vinfra.model.source import NOWHERE, Locator, Nowhere, Pointer, Position
 from vinfra.model.spec import Spec
 
@@ -52,7 +53,8 @@ class Blueprint:
 
     `variables` are those of var files and of -e, which win over a declaration's scope and over the inventory's.
     `warnings` are lines worth reading that stop nothing. `fleets` holds the members of each fleet by its name,
-    `hosts` all that one of its patterns names, whether anything is declared for them or not.
+    `hosts` all that one of its patterns names, whether anything is declared for them or not. `rollouts` say which of
+    them change a batch at a time.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Blueprint:
     warnings: tuple[str, ...] = ()
     fleets: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
     hosts: frozenset[str] = frozenset()
+    rollouts: tuple[Roll, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

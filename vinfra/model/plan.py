@@ -8,6 +8,7 @@ from vinfra.errors import ExitCode
 from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.address import Address
 from vinfra.model.change import Change
+from vinfra.model.rollout import Rolling
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,8 @@ class Plan:
 
     `unknown` says why a host could not be read; `warnings` are lines worth reading; `kept` are objects that left the
     blueprint but were there before vinfra or are used by others, and stay. `seconds` is how long reading took, `digest`
-    stands for all files the wish was read from, `commit` is what is checked out there, "" without git.
+    stands for all files the wish was read from, `commit` is what is checked out there, "" without git. `rollouts` are
+    those that hold changes back until others proved to be well.
     """
 
     blueprint: str
@@ -29,6 +31,7 @@ class Plan:
     seconds: float = 0.0
     digest: str = ""
     commit: str = ""
+    rollouts: tuple[Rolling, ...] = ()
 
     @property
     def pending(self) -> tuple[Change, ...]:

@@ -22,6 +22,7 @@ ENDS = {
     ExitCode.INCOMPLETE: "incomplete",
     ExitCode.INTERRUPTED: "interrupted",
 }
+_TOLD = ("host", "address", "action", "step", "status", "error", "rollout", "number", "passage")
 SILENT = "ended without a word"
 
 
@@ -48,8 +49,9 @@ class Run:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many changes ended in which way."""
-        return dict(Counter(str(e.get("status")) for e in self.events if e.get("event") == "change-end"))
+        """How many changes ended in which way; of one that was taken back again that counts."""
+        ends = [event for event in self.events if event.get("event") == "change-end"]
+        return dict(Counter({event.get("address"): str(event.get("status")) for event in ends}.values()))
 
     @property
     def unfinished(self) -> list[str]:
@@ -127,7 +129,9 @@ def run_detail(run: Run) -> list[Text]:
         Text(f"  began      {visible(begin.get('time', ''))}"),
     ]
     for event in run.events:
-        words = [str(event[key]) for key in ("host", "address", "action", "step", "status", "error") if event.get(key)]
+        words = [str(event[key]) for key in _TOLD if event.get(key)]
+        words += [", ".join(event["units"])] if event.get("units") else []
+        words += [f"{unit}: {reason}" for unit, reason in (event.get("failed") or {}).items()]
         words += [f"exit status {event['returncode']}"] if event.get("returncode") else []
         words += [f"exit code {event['exit_code']}"] if "exit_code" in event else []
         words += [f"{event['seconds']} s"] if "seconds" in event else []

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from vinfra.model.plan import Plan
+from vinfra.report.rollouts import rollout_lines
 from vinfra.report.rows import Block, Row, drift_blocks, plan_blocks, title
 from vinfra.report.visible import several, visible
 
@@ -41,7 +42,19 @@ def plan_lines(plan: Plan, width: int | None = None, full: bool = False) -> list
     blocks = plan_blocks(plan, full)
     if not blocks:
         return [*_warnings(plan), _joined(header, ": nothing to do."), *_kept(plan)]
-    return [header, *_body(plan, blocks, width), Text(), *_warnings(plan), *_kept(plan), plan_sentence(plan)]
+    return [
+        header,
+        *_body(plan, blocks, width),
+        Text(),
+        *_warnings(plan),
+        *_kept(plan),
+        *_rollouts(plan),
+        plan_sentence(plan),
+    ]
+
+
+def _rollouts(plan: Plan) -> list[Text]:
+    return [Text(line, style="cyan") for line in rollout_lines(plan)]
 
 
 def drift_lines(plan: Plan, width: int | None = None, full: bool = False) -> list[Text]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from vinfra.model.blueprint import Blueprint, Member
+from vinfra.model.blueprint import Blueprint, Declaration, Member
 from vinfra.model.inventory import Inventory
 from vinfra.model.kind import Kind, Kinds
 from vinfra.model.source import Pointer, Problem
@@ -18,7 +18,8 @@ from vinfra.text.inventory import read_inventory
 from vinfra.text.loaded import Loaded
 from vinfra.text.names import known_keys, variables
 from vinfra.text.pattern import within_include
-from vinfra.text.sections import Place, Sections, fleets_in, sections_of
+from vinfra.text.rollout import Written, rolls
+from vinfra.text.sections import ROLLOUT, Place, Sections, fleets_in, sections_of
 from vinfra.text.template import Bound, layered
 
 KEYS = ("blueprint", "vars", "include", "moved")
@@ -62,6 +63,8 @@ class _Reading:
         self.complaints = Complaints()
         self.places: list[tuple[dict[str, Any], Place, tuple[_Include, ...]]] = []
         self.fleets: dict[str, tuple[Member, ...]] = {}
+        self.rolled: list[Written] = []
+        self.silent: dict[str, str] = {}
 
     def blueprint(self) -> Blueprint:
         document = self.loaded.blueprint
@@ -88,6 +91,7 @@ class _Reading:
             warnings=tuple(dict.fromkeys(sections.warnings)),
             fleets=self.fleets,
             hosts=frozenset(sections.hosts),
+            rollouts=rolls([*self.rolled, *sections.rollouts], self.silent, top, self.complaints),
         )
 
     def _name_members(self, top: Mapping[str, Any]) -> None:
@@ -102,7 +106,18 @@ class _Reading:
                     self.complaints.take(Problem(fleet.position, pathway(fleet.path), f"{told}; rename one of the two"))
                     continue
                 self.fleets[fleet.name] = found
+                self._rolled(fleet, tuple(member.name for member in found))
                 owners |= {member.name: f"a member of fleet {fleet.name}" for member in found}
+
+    def _rolled(self, fleet: Declaration, units: tuple[str, ...]) -> None:
+        value = fleet.value if isinstance(fleet.value, dict) else {}
+        if value.get("access") is None:
+            self.silent |= dict.fromkeys(units, fleet.name)
+        if ROLLOUT in value:
+            pointer = (*fleet.pointer, ROLLOUT)
+            self.rolled.append(
+                Written(fleet.name, units, value[ROLLOUT], fleet.scope, pointer, fleet.source, "machine")
+            )
 
     def _included_hosts(self, include: _Include, sections: Sections) -> bool:
         """Whether the hosts that an include names exist; why not is told."""

@@ -13,6 +13,7 @@ from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta
 from vinfra.model.kind import Answers, Scope, Trait
 from vinfra.model.question import Question
+from vinfra.model.rollout import Rollout
 from vinfra.model.spec import Spec as Shape
 from vinfra.model.spec import field
 from vinfra.model.step import Step
@@ -44,6 +45,10 @@ class Own(Shape):
         "Over what its members are spread evenly: `host`, or a variable of the hosts such as `rack`.", default="host"
     )
     anti_affinity: Text = field("Machines with the same word here never share a host.", default="")
+    rollout: Rollout | None = field(
+        "How a change is rolled out over the members: in which batches, and what must hold before the next.",
+        examples=({"batch": "25%", "monitor": "10s", "health": ["ssh", {"tcp": 80}]},),
+    )
 
 
 class Spec(Own, machine.Spec):
