@@ -69,11 +69,24 @@ def rolled(plan: Plan, wish: Wish, look: Callable[[], Standing], undo: Callable[
     rollings = tuple(_rolling(roll, plan, found) for roll in wish.blueprint.rollouts)
     reverting = {address for rolling in rollings if rolling.reverts for address in rolling.rows}
 
+    needed = {
+        need: change.address.reference
+        for change in plan.runnable
+        if change.address in reverting and change.delta.action is not Action.DELETE
+        for need in change.after
+    }
+
+    def wrong(change: Change) -> str:
+        if change.delta.action is not Action.DELETE:
+            return why if isinstance(why := undo(change), str) else ""
+        user = needed.get(change.address)
+        return f"a deletion has no way back, {user} needs it first" if user else ""
+
     def sure(change: Change) -> Change:
         delta = change.delta
         if change.address not in reverting or delta.verdict is not Verdict.OK or not change.runnable:
             return change
-        if delta.action is Action.DELETE or not isinstance(why := undo(change), str):
+        if not (why := wrong(change)):
             return change
         reason = f"{why}, and its rollout says on_failure: rollback"
         return replace(change, delta=replace(delta, verdict=Verdict.REFUSED, reason=reason))

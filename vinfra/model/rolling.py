@@ -19,11 +19,11 @@ class Rolls:
         self._rolls = [roll for roll in self._rolls if roll.batches or roll.afterwards]
         self.schedule = Schedule(plan.changes, [roll.stages for roll in self._rolls])
 
-    def ended(self, address: Address, reason: str) -> None:
+    def ended(self, address: Address, status: str) -> None:
         """A row ended badly, and so did its unit."""
         for roll in self._rolls:
             if unit := roll.rolling.rows.get(address):
-                roll.failed.setdefault(unit, f"{address.reference}: {reason}")
+                roll.failed.setdefault(unit, f"{address.reference} {status}")
 
     def due(self) -> Iterator[Gate]:
         """The gates that have been reached; each is given out once."""
@@ -42,11 +42,13 @@ class Rolls:
         roll = self._of(gate)
         roll.failed |= unwell
         failed = {unit: roll.failed[unit] for unit in gate.units if unit in roll.failed}
-        if len(roll.failed) > roll.rolling.roll.bearable:
-            back = roll.rolling.reverts and gate.number
-            end = GateEnd(gate, Passage.ROLLED_BACK if back else Passage.STOPPED, failed)
+        if interrupted:
+            passage = Passage.INTERRUPTED
+        elif len(roll.failed) <= roll.rolling.roll.bearable:
+            passage = Passage.PASSED
         else:
-            end = GateEnd(gate, Passage.INTERRUPTED if interrupted else Passage.PASSED, failed)
+            passage = Passage.ROLLED_BACK if roll.rolling.reverts and gate.number else Passage.STOPPED
+        end = GateEnd(gate, passage, failed)
         roll.waiting = False
         roll.over = end.passage is not Passage.PASSED or not self.schedule.open(self._rolls.index(roll))
         roll.over = roll.over or gate.number >= len(roll.batches)  # what comes afterwards has no gate

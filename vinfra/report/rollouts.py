@@ -20,6 +20,7 @@ def rollout_lines(plan: Plan) -> Iterator[str]:
             continue
         units = sum(len(batch.units) for batch in parts)
         said = [f"{several(units, roll.noun)} in {_sizes(parts)}"] if parts else []
+        said += [f"first the other {others} must be well"] if (others := len(rolling.units) - units) > 0 else []
         said += [f"gate {', '.join(map(str, roll.health)) or 'none'}" + _watched(rolling)]
         said += [f"{terms.on_failure.value} at {several(roll.bearable + 1, 'failure')}"]
         said += [f"{several(last, 'deletion')} after the last gate"] if last else []

@@ -116,7 +116,8 @@ class _Run:
             return
         if end.passage is Passage.INTERRUPTED:
             return
-        why = f"rollout {gate.roll.name} was stopped: {end.reason}"
+        where = f"at batch {gate.number}" if gate.number else "before its first batch"
+        why = f"rollout {gate.roll.name} was stopped {where}: {end.reason}"
         for row, need in self.rolls.shut(gate):
             self._settle(row, *((Status.BLOCKED, f"needs {need.reference}") if need else (Status.LEFT, why)))
         if end.passage is Passage.ROLLED_BACK:
@@ -130,7 +131,7 @@ class _Run:
             self.schedule.ended(change, good=True)
             return
         if outcome.status not in _GOOD:
-            self.rolls.ended(change.address, outcome.reason)
+            self.rolls.ended(change.address, outcome.status)
         if outcome.status is Status.LEFT:
             for rest, need in self.schedule.abandon(change.place):
                 lost = f"{change.place} was lost"
@@ -142,7 +143,7 @@ class _Run:
         if change.address in self.undoing:
             status, reason = Status.FAILED, f"not taken back: {reason}"
         else:
-            self.rolls.ended(change.address, reason)
+            self.rolls.ended(change.address, status)
         self.outcomes[change.address] = ChangeOutcome(change.address, status, reason)
         self.observer.change_ended(change, self.outcomes[change.address])
 
