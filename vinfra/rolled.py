@@ -22,13 +22,15 @@ class Standing:
     """What a look found out about the units.
 
     `members` says of which machine an address is a part, `units` which of all hosts and machines were aimed at, `dark`
-    why one could not be read. `mute` are those that nobody can ask unless this very plan brings them up.
+    why one could not be read. `mute` are those that nobody can ask unless this very plan brings them up, `off` those
+    that are not to run.
     """
 
     members: Mapping[Address, str]
     units: Collection[str]
     dark: Mapping[str, str]
     mute: Collection[str]
+    off: Collection[str]
 
 
 def standing(
@@ -48,7 +50,7 @@ def standing(
     answers = (answer for state in states.values() for answer in state.answers.values())
     told = {answer.notes["login"].name for answer in answers if isinstance(answer, Present) and "login" in answer.notes}
     members = {item.address: item.demand.member for items in placed.values() for item in items if item.demand}
-    return Standing(members, units | (dark.keys() & guests), dark, (guests - told).union(off))
+    return Standing(members, units | (dark.keys() & guests), dark, guests - told, off)
 
 
 def way_back(change: Change, kinds: Kinds, states: Mapping[str, HostState]) -> Undo | str:
@@ -113,5 +115,5 @@ def _rolling(roll: Roll, plan: Plan, standing: Standing) -> Rolling:
         rows,
         frozenset(new),
         {unit: reason for unit, reason in standing.dark.items() if unit in known - roll.silent},
-        roll.silent.union(unit for unit in standing.mute if unit in known and unit not in changed),
+        roll.silent.union(standing.off, (unit for unit in standing.mute if unit not in changed)),
     )

@@ -178,13 +178,11 @@ def walks(draw: st.DrawFn) -> Walk:
 def test_nothing_passes_a_gate_that_is_shut_and_every_row_ends(walk: Walk) -> None:
     plan_batches = walk.rolls._rolls[0].batches if walk.rolls._rolls else ()
     passed = -1
-    seen = 0
     walk.go()
     order = {address: number for number, address in enumerate(walk.started)}
     for gate, passage in walk.gates:
         assert gate.number == passed + 1
         passed = gate.number if passage is Passage.PASSED else 99
-        seen += 1
     stopped = bool(walk.gates) and walk.gates[-1][1] is not Passage.PASSED
     reached = len(walk.gates) - 1 if stopped else len(walk.gates)
     for batch in plan_batches:

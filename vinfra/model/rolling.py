@@ -61,13 +61,17 @@ class Rolls:
 
     def take_back(
         self, gate: Gate, made: Mapping[Address, Change], undo: Callable[[Change], Undo | str]
-    ) -> list[Change]:
-        """Schedule the way back of what was made in the batches before a gate, the last batch first."""
+    ) -> tuple[list[Change], list[Address]]:
+        """Schedule the way back of what was made in the batches before a gate, the last batch first.
+
+        Also what was made inside of machines that were new: it goes with them.
+        """
         roll = self._of(gate)
         behind = [batch.rows for batch in reversed(roll.batches[: gate.number])]
-        rows = reversal(behind, roll.rolling.rows, made, undo)
+        inside = {address for address, change in made.items() if change.place in roll.rolling.new}
+        rows = reversal([batch - inside for batch in behind], roll.rolling.rows, made, undo)
         self.schedule.add(rows)
-        return rows
+        return rows, sorted(inside & roll.rolling.rows.keys())
 
     def reverts(self, address: Address) -> bool:
         """Whether a row may have to be taken back."""

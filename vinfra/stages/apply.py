@@ -121,8 +121,10 @@ class _Run:
         for row, need in self.rolls.shut(gate):
             self._settle(row, *((Status.BLOCKED, f"needs {need.reference}") if need else (Status.LEFT, why)))
         if end.passage is Passage.ROLLED_BACK:
-            back = self.rolls.take_back(gate, self.made, self.tools.undo)
+            back, inside = self.rolls.take_back(gate, self.made, self.tools.undo)
             self.undoing |= {row.address: end.reason for row in back}
+            for address in inside:
+                self._settle(self.made[address], Status.ROLLED_BACK, "gone with its machine")
 
     def _ended(self, change: Change, outcome: ChangeOutcome) -> None:
         self.outcomes[change.address] = outcome
