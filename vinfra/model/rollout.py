@@ -54,7 +54,9 @@ def _share(least: int, sample: str) -> BeforeValidator:
     return BeforeValidator(convert)
 
 
-_SHARE = WithJsonSchema({"type": ["string", "integer"], "pattern": "^[0-9]+%?$"})
+_SHAPE: dict[str, Any] = {"type": ["string", "integer"], "pattern": "^[0-9]+%?$"}
+_SHARE = WithJsonSchema(_SHAPE)
+_SHARES = WithJsonSchema({"anyOf": [_SHAPE, {"type": "array", "items": _SHAPE, "minItems": 1}]})
 Size = Annotated[Share, _share(1, "1 or 25%"), _SHARE]
 Most = Annotated[Share, _share(0, "0, 2 or 10%"), _SHARE]
 
@@ -150,6 +152,19 @@ class Check(_Model):
         return f"command {' '.join(self.command)}" if self.command is not None else "ssh"
 
 
+@dataclass(frozen=True, slots=True)
+class _OrSsh:
+    """In a schema: a check, or the bare word."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        return {"anyOf": [{"const": SORTS[0]}, handler(schema)]}
+
+
+def _told(default: str) -> Any:
+    """The default as it would be written."""
+    return {"default": default}
+
+
 class OnFailure(StrEnum):
     """What becomes of a rollout in which more failed than may."""
 
@@ -160,25 +175,38 @@ class OnFailure(StrEnum):
 class Rollout(_Model):
     """How a change is rolled out: in which batches, and what must hold before the next one."""
 
-    batch: Annotated[tuple[Size, ...], BeforeValidator(_many)] = Field(
+    batch: Annotated[tuple[Size, ...], BeforeValidator(_many), _SHARES] = Field(
         (Share(1),),
+        json_schema_extra=_told("1"),
         description="How many units change together: a count, a part of all such as 25% (at least one), "
         "or a list of them, of which the last repeats.",
     )
-    max_fail: Most = Field(Share(0), description="How many units, or which part of all, may fail without stopping it.")
-    monitor: Seconds = Field(0.0, description="How long a batch must stay healthy once it is, such as 10s.")
-    delay: Seconds = Field(0.0, description="How long to wait after a batch that passed before the next begins.")
+    max_fail: Most = Field(
+        Share(0),
+        json_schema_extra=_told("0"),
+        description="How many units, or which part of all, may fail without stopping it.",
+    )
+    monitor: Seconds = Field(
+        0.0, json_schema_extra=_told("0s"), description="How long a batch must stay healthy once it is, such as 10s."
+    )
+    delay: Seconds = Field(
+        0.0,
+        json_schema_extra=_told("0s"),
+        description="How long to wait after a batch that passed before the next begins.",
+    )
     on_failure: OnFailure = Field(
         OnFailure.STOP, description="stop, or rollback: what this run changed in its units goes back to what was found."
     )
-    health: tuple[Check, ...] | None = Field(
+    health: tuple[Annotated[Check, _OrSsh()], ...] | None = Field(
         None, description="What must hold of a unit; a new login (ssh) unless said, where there can be one."
     )
     interval: Annotated[Seconds, AfterValidator(_some)] = Field(
         2.0, description="How long between two looks at a unit's health."
     )
     retries: Whole = Field(5, ge=0, le=1000, description="How many more looks a unit gets to become healthy.")
-    timeout: Annotated[Seconds, AfterValidator(_some)] = Field(10.0, description="How long one check may take.")
+    timeout: Annotated[Seconds, AfterValidator(_some)] = Field(
+        10.0, json_schema_extra=_told("10s"), description="How long one check may take."
+    )
 
 
 SSH = Check.model_validate("ssh")
