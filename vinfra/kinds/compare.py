@@ -107,8 +107,8 @@ def former(change: Change) -> Change:
     if change.delta.action is Action.CREATE:
         return replace(change, delta=replace(change.delta, action=Action.DELETE, fields=()), desired=None)
     assert change.desired is not None
-    values = dict(change.desired) | {name: value for name, value in (change.actual or ()) if value is not None}
+    shape = type(change.desired)
+    found = {name: value for name, value in change.actual or () if declared(shape, name, "compared")}
+    values = {**dict(change.desired), **{name: value for name, value in found.items() if value is not None}}
     fields = tuple(replace(item, before=item.after, after=item.before) for item in change.delta.fields)
-    return replace(
-        change, delta=replace(change.delta, fields=fields), desired=type(change.desired).model_construct(**values)
-    )
+    return replace(change, delta=replace(change.delta, fields=fields), desired=shape.model_construct(**values))

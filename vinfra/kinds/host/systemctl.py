@@ -43,7 +43,7 @@ def back(unit: str, was: State, changed: Collection[str]) -> Iterator[Step]:
         yield up("restart", unit, Impact.RESTART)
     elif was.running and "reload_on" in changed:
         yield call("reload", unit, Impact.LIVE, "reload")
-    elif not was.running and set(changed) & {"running", "masked"}:
+    elif "running" in changed:
         yield call("stop", unit, Impact.RESTART, "stop")
     if "masked" in changed and was.masked:
         yield call("mask", unit, Impact.RESTART, "mask")

@@ -29,6 +29,10 @@ def undo(change: Change, _scope: Scope) -> Undo | str:
         return Undo((removal(change.address.name, running=True),), early=True)
     if not domain.persistent:
         return "it was not defined before, it only ran"
+    if domain.state == "paused":
+        return "it was paused, and nothing here pauses it again"
+    if any(item.path.endswith(".running") and item.impact is Impact.RESTART for item in change.delta.fields):
+        return "what runs is not what is defined, so no restart would bring it back"
     return Undo(tuple(_back(change, domain)))
 
 
