@@ -58,10 +58,11 @@ def run(
     """Roll it out. `ill` units are not well; what is no tool is a term of the rollout."""
     tools = {name: given.pop(name) for name in ("marks", "again", "watch", "undo") if name in given}
     hosts = hosts or {host: Host() for host in HOSTS}
-    sick = set(ill)
+    sick, new, members = set(ill), given.pop("new", ()), given.pop("members", {})
     tools.setdefault("watch", lambda gate, _: {unit: "ill" for unit in gate.ask if unit in sick})
     roll = Roll("all", HOSTS, Rollout.model_validate(given))
-    rolling = Rolling(roll, HOSTS, {row.address: row.place for row in changes if row.place in HOSTS})
+    units = {row.address: row.place for row in changes if row.place in HOSTS} | members
+    rolling = Rolling(roll, HOSTS, units, frozenset(new))
     plan = Plan("demo", HOSTS, tuple(changes), rollouts=(rolling,))
     notes = Notes()
     base = {"again": lambda row: row, "marks": {}, "undo": undo}
@@ -169,6 +170,16 @@ def test_a_change_that_failed_in_the_middle_is_taken_back_too() -> None:
     assert [step.summary for step in hosts["a"].steps] == ["make x", "unmake x", "note the owner as before"]
     assert statuses(outcome)["a/x"] == "rolled-back"
     assert "toy:x failed" in outcome.changes[0].reason
+
+
+def test_what_was_made_inside_of_a_new_machine_goes_with_it() -> None:
+    hosts = {**{host: Host() for host in HOSTS}, "hv": Host()}
+    machine, inside = change("d", "hv"), change("file", "d")
+    outcome, _ = run([machine, inside], hosts, ill="d", on_failure="rollback", new="d", members={machine.address: "d"})
+    assert statuses(outcome) == {"hv/d": "rolled-back", "d/file": "rolled-back"}
+    assert outcome.changes[1].reason == "gone with its machine"
+    assert [step.summary for step in hosts["d"].steps] == ["make file"]
+    assert [step.summary for step in hosts["hv"].steps] == ["make d", "unmake d", "note the owner as before"]
 
 
 def test_what_cannot_be_taken_back_does_not_keep_the_rest() -> None:
