@@ -102,7 +102,7 @@ def test_the_second_host_is_not_well_and_the_first_keeps_what_is_new(
     ssh(one, "rm /etc/bears-no-2")
     done = vinfra("apply", file, "-e", "v=2", "--yes", expect=1)
     assert f"rollout all: batch 2 of 2: {two.name}" in done.stdout
-    unwell = f"{two.name}: http http://127.0.0.1:8080/health: status 503, not 200"
+    unwell = f"{two.name}: http://127.0.0.1:8080/health: status 503, not 200"
     assert f"rollout all: batch 2 of 2 is not well: {unwell}; stopped" in done.stdout
     assert [ssh(host, "cat /srv/web/version").stdout for host in (one, two)] == ["2\n", "2\n"]
 

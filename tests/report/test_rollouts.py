@@ -1,6 +1,7 @@
 """Rollouts in words: in a plan, while they go on, in the journal and at the end."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,16 @@ def test_the_plan_says_what_will_be_done(given: dict[str, object], line: str) ->
     made = plan(**given)  # type: ignore[arg-type]
     assert list(rollout_lines(made)) == [f"rollout all: {line}"]
     assert f"rollout all: {line}" in [text.plain for text in plan_lines(made)]
+
+
+def test_the_plan_says_at_once_when_nothing_will_be_done() -> None:
+    rows = [change("a")]
+    dark = replace(rolling(rows), dark={"d": "no answer"})
+    (line,) = rollout_lines(Plan("b", UNITS, tuple(rows), rollouts=(dark,)))
+    assert line.endswith("; stop at 1 failure; stops before its first batch, for d could not be read")
+    bearing = replace(rolling(rows, max_fail=1), dark={"d": "no answer"})
+    (line,) = rollout_lines(Plan("b", UNITS, tuple(rows), rollouts=(bearing,)))
+    assert line.endswith("; stop at 2 failures")
 
 
 def test_a_rollout_without_a_part_in_the_plan_is_not_told() -> None:

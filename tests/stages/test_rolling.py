@@ -169,7 +169,8 @@ def test_a_change_that_failed_in_the_middle_is_taken_back_too() -> None:
     outcome, _ = run(rows(), hosts, on_failure="rollback")
     assert [step.summary for step in hosts["a"].steps] == ["make x", "unmake x", "note the owner as before"]
     assert statuses(outcome)["a/x"] == "rolled-back"
-    assert "toy:x failed" in outcome.changes[0].reason
+    assert outcome.changes[0].reason == "rollout all failed at batch 1: a"
+    assert outcome.gates[-1].failed == {"a": "toy:x failed"}
 
 
 def test_what_was_made_inside_of_a_new_machine_goes_with_it() -> None:

@@ -19,6 +19,7 @@ from vinfra.model.change import Change
 from vinfra.model.source import NOWHERE, Position
 from vinfra.model.values import Seconds, Text, Whole
 
+_ENOUGH = 100
 SORTS = ("ssh", "tcp", "http", "command")
 
 
@@ -148,7 +149,7 @@ class Check(_Model):
         if self.tcp is not None:
             return f"tcp {self.tcp}"
         if self.http is not None:
-            return f"http {self.http.url}"
+            return self.http.url
         return f"command {' '.join(self.command)}" if self.command is not None else "ssh"
 
 
@@ -253,6 +254,11 @@ class Rolling:
     silent: frozenset[str] = frozenset()
 
     @property
+    def stuck(self) -> bool:
+        """Whether so many could not be read that it stops before its first batch."""
+        return len(self.dark.keys() & set(self.units)) > self.roll.bearable
+
+    @property
     def reverts(self) -> bool:
         """Whether what it changes may have to be taken back."""
         return self.roll.terms.on_failure is OnFailure.ROLLBACK
@@ -349,7 +355,17 @@ class GateEnd:
     failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def who(self) -> str:
+        """Who failed, in a few words."""
+        names = list(self.failed)
+        return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+    @property
     def reason(self) -> str:
         """Who failed and why, in a line."""
-        told = [f"{unit}: {reason}" for unit, reason in self.failed.items()]
+        told = [f"{unit}: {_short(reason)}" for unit, reason in self.failed.items()]
         return "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _ENOUGH else text[: _ENOUGH - 1].rstrip() + "…"

@@ -24,7 +24,13 @@ def rollout_lines(plan: Plan) -> Iterator[str]:
         said += [f"gate {', '.join(map(str, roll.health)) or 'none'}" + _watched(rolling)]
         said += [f"{terms.on_failure.value} at {several(roll.bearable + 1, 'failure')}"]
         said += [f"{several(last, 'deletion')} after the last gate"] if last else []
+        said += [f"stops before its first batch, for {_some(rolling)} could not be read"] if rolling.stuck else []
         yield visible(f"rollout {roll.name}: {'; '.join(said)}")
+
+
+def _some(rolling: Rolling) -> str:
+    dark = [unit for unit in rolling.units if unit in rolling.dark]
+    return ", ".join(dark[:_LISTED]) + (f" and {len(dark) - _LISTED} more" if len(dark) > _LISTED else "")
 
 
 def _watched(rolling: Rolling) -> str:

@@ -122,7 +122,8 @@ class _Run:
             self._settle(row, *((Status.BLOCKED, f"needs {need.reference}") if need else (Status.LEFT, why)))
         if end.passage is Passage.ROLLED_BACK:
             back, inside = self.rolls.take_back(gate, self.made, self.tools.undo)
-            self.undoing |= {row.address: end.reason for row in back}
+            failed = f"rollout {gate.roll.name} failed {where}: {end.who}"
+            self.undoing |= {row.address: failed for row in back}
             for address in inside:
                 self._settle(self.made[address], Status.ROLLED_BACK, "gone with its machine")
 
@@ -181,7 +182,7 @@ class _Run:
         """Take one change back in a worker thread; its mark says again what it said before this run."""
         started = time.monotonic()
         self.observer.change_started(row)
-        status, reason = Status.ROLLED_BACK, f"taken back: {self.undoing[row.address]}"
+        status, reason = Status.ROLLED_BACK, self.undoing[row.address]
         try:
             if row.delta.verdict is not Verdict.OK:
                 raise StepFailed(row.delta.reason)

@@ -64,9 +64,15 @@ class _Watch:
         for check in self.gate.roll.health:
             if self.over:
                 return ""
-            if reason := self.ask(unit, check, self.gate.roll.terms.timeout):
+            if reason := self._asked(unit, check):
                 return f"{check}: {reason}"
         return ""
+
+    def _asked(self, unit: str, check: Check) -> str:
+        try:
+            return self.ask(unit, check, self.gate.roll.terms.timeout)
+        except Exception as error:  # a bug in a check is no health, and does not end the run
+            return f"vinfra failed: {type(error).__name__}: {error}"
 
     def pause(self, seconds: float) -> bool:
         """Wait; whether there is no use in going on."""
