@@ -109,7 +109,7 @@ def _hosts(kinds: Kinds) -> Schema:
         for kind in kinds.values()
         if not has(kind, Trait.LAZY) and not has(kind, Trait.FLEET)
     }
-    sections[ROLLOUT] = {"anyOf": [{"$ref": "#/$defs/rollout"}, {"type": "null"}]}
+    sections[ROLLOUT] = {**_spec(Rollout, ROLLOUT)[0], "type": ["object", "null"]}
     return {
         "description": "host patterns (web, a:b, all:!db, web*, hv[01:40]) and what those hosts are to hold",
         "type": ["object", "null"],
@@ -118,8 +118,7 @@ def _hosts(kinds: Kinds) -> Schema:
 
 
 def _definitions(kinds: Kinds) -> Schema:
-    rollout, parts = _spec(Rollout, ROLLOUT)
-    found: Schema = {**_SHARED, ROLLOUT: rollout, **parts}
+    found: Schema = {**_SHARED, **_spec(Rollout, ROLLOUT)[1]}
     for kind in kinds.values():
         fields, nested = _spec(kind.Spec, kind.NAME)
         fields["properties"] |= _meta()

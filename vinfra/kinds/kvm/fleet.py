@@ -46,7 +46,9 @@ class Own(Shape):
     )
     anti_affinity: Text = field("Machines with the same word here never share a host.", default="")
     rollout: Rollout | None = field(
-        "How a change is rolled out over the members: in which batches, and what must hold before the next.",
+        "How a change is rolled out over the members, as under a host pattern: in which batches, and what must hold "
+        "before the next.",
+        compared=False,
         examples=({"batch": "25%", "monitor": "10s", "health": ["ssh", {"tcp": 80}]},),
     )
 
