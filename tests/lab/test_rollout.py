@@ -9,15 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from vinfra.lab import Lab, LabHost
-from vinfra.model.rollout import Check
-from vinfra.text.inventory import read_inventory
-from vinfra.text.yaml import parse
-from vinfra.transport import health
-from vinfra.transport.reach import Connections
 
 from .conftest import ROOT, Run, Ssh, changes
 
@@ -187,41 +181,3 @@ def test_a_controller_killed_between_two_batches_is_followed_by_one_that_goes_on
     assert "what earlier runs did is well" in done.stdout
     assert f"batch 1 of 1: {two.name}" in done.stdout
     vinfra("plan", file)
-
-
-@pytest.mark.parametrize(
-    ("check", "said"),
-    [
-        ("ssh", ""),
-        ({"tcp": 22}, ""),
-        ({"tcp": 9}, "127.0.0.1 port 9 takes no connection ("),
-        ({"command": ["true"]}, ""),
-        ({"command": ["sh", "-c", "echo 'not here' >&2; exit 3"]}, "exit status 3 (not here)"),
-        ({"command": ["printf", "%s", "a b; $(reboot)"]}, ""),
-        ({"command": ["no-such-program"]}, "exit status 127"),
-        ({"command": ["sleep", "60"]}, "exit status 124"),
-        ({"http": {"url": "http://127.0.0.1:22/"}}, "SSH-2.0"),
-        ({"http": {"url": "https://127.0.0.1:22/"}}, "SSL"),
-        ({"http": {"url": "http://127.0.0.1:9/"}}, "127.0.0.1 port 9 takes no connection"),
-        ({"http": {"url": "http://no-such-name.invalid/"}}, "no-such-name.invalid port 80 takes no connection"),
-    ],
-)
-def test_what_a_check_says_of_a_host(clean_lab: Lab, check: Any, said: str) -> None:
-    """From the host itself, through its one login."""
-    inventory, problems = read_inventory(parse(clean_lab.inventory.read_bytes(), str(clean_lab.inventory)))
-    assert not problems
-    with Connections(inventory) as connections:
-        told = health.ask(connections, next(iter(clean_lab.hosts)), Check.model_validate(check), 2.0)
-    assert (told == "") if not said else said in told
-
-
-def test_where_nothing_is_forwarded_a_check_says_what_to_do(clean_lab: Lab, ssh: Ssh) -> None:
-    host = next(iter(clean_lab.hosts.values()))
-    ssh(host, "echo 'AllowTcpForwarding no' >/etc/ssh/sshd_config.d/none.conf; systemctl restart ssh")
-    inventory, _ = read_inventory(parse(clean_lab.inventory.read_bytes(), str(clean_lab.inventory)))
-    with Connections(inventory) as connections:
-        told = health.ask(connections, host.name, Check.model_validate({"tcp": 22}), 5.0)
-        assert "forwards no connections" in told
-        assert health.ask(connections, host.name, Check.model_validate("ssh"), 5.0) == ""
-        ssh(host, "systemctl stop ssh.socket ssh; sleep 0.2")
-        assert health.ask(connections, host.name, Check.model_validate("ssh"), 5.0) != ""
