@@ -1,6 +1,7 @@
 """Rollouts in words: in a plan, while they go on, in the journal and at the end."""
 
 import io
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +100,19 @@ def test_the_run_says_where_it_is(tmp_path: Path) -> None:
     told = "\n".join(line.plain for line in run_detail(find(tmp_path, journal.id)))
     assert "batch         all  2  c, d" in told
     assert "gate          all  2  rolled_back  c: ssh: no  d: ssh: no" in told
+
+
+def test_a_terminal_shows_the_batch_that_is_at_it() -> None:
+    made = plan(batch=2)
+    environment = {"TERM": "xterm-256color"}
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, height=40, _environ=environment)
+    with Progress(console, patience=0.01) as progress:
+        progress.expect(made)
+        progress.change_started(made.changes[0])
+        progress.batch_started(made.rollouts[0].roll, batches(made.rollouts[0], made.changes)[1])
+        time.sleep(0.4)
+    assert isinstance(console.file, io.StringIO)
+    assert "rollout all: batch 2 of 3: c, d" in console.file.getvalue()
 
 
 def test_what_was_taken_back_counts_once(tmp_path: Path) -> None:

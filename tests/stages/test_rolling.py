@@ -249,7 +249,7 @@ class Asked:
 
 def test_a_unit_has_some_tries_to_become_well() -> None:
     asked = Asked(a=["no", "no", ""], b=["no", "no", "no", ""])
-    assert watch(gate(), threading.Event(), asked) == {"b": "ssh: no"}
+    assert watch(gate(bearable=1), threading.Event(), asked) == {"b": "ssh: no"}
     assert asked.count == {"a": 3, "b": 3}
 
 

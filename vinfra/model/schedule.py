@@ -21,8 +21,9 @@ class Schedule:
 
     def __init__(self, rows: Iterable[Change], rolls: Sequence[Sequence[frozenset[Address]]] = ()) -> None:
         self._closed = [list(stages) for stages in rolls]
-        self._opened: list[set[Address]] = [set() for _ in rolls]
-        self._held = {address for stages in rolls for stage in stages for address in stage}
+        self._opened: list[list[Address]] = [[] for _ in rolls]
+        held = {address for stages in rolls for stage in stages for address in stage}
+        self._held: dict[Address, Change] = {}
         pending = {row.address: row for row in rows if row.pending}
         self._waiting: dict[_Queue, list[Change]] = {}
         self._open = {address for address, row in pending.items() if row.runnable}
@@ -31,7 +32,10 @@ class Schedule:
         self._busy: set[_Queue] = set()
         for row in pending.values():
             if row.runnable:
-                self._waiting.setdefault(_queue(row), []).append(row)
+                if row.address in held:
+                    self._held[row.address] = row
+                else:
+                    self._waiting.setdefault(_queue(row), []).append(row)
                 for need in row.after & pending.keys():
                     self._users.setdefault(need, []).append(row)
 
@@ -45,7 +49,7 @@ class Schedule:
         for name, queue in self._waiting.items():
             if name in self._busy:
                 continue
-            ready = next((row for row in queue if row.address not in self._held and not row.after & self._open), None)
+            ready = next((row for row in queue if not row.after & self._open), None)
             if ready:
                 queue.remove(ready)
                 self._busy.add(name)
@@ -64,7 +68,8 @@ class Schedule:
         return self._drop(lambda row: row.place == host)
 
     def _drop(self, out: Callable[[Change], bool]) -> list[tuple[Change, Address | None]]:
-        gone = [row for queue in self._waiting.values() for row in queue if out(row)]
+        gone = [row for row in self.rest() if out(row)]
+        self._held = {address: row for address, row in self._held.items() if not out(row)}
         self._waiting = {name: [row for row in queue if not out(row)] for name, queue in self._waiting.items()}
         self._open -= {row.address for row in gone}
         users = [pair for row in gone for pair in self._drop_users(row.address)]
@@ -75,13 +80,17 @@ class Schedule:
         if not self._closed[roll]:
             return False
         stage = self._closed[roll].pop(0)
-        self._held -= stage
-        self._opened[roll] |= stage
+        for row in [row for address, row in self._held.items() if address in stage]:
+            self._waiting.setdefault(_queue(row), []).append(self._held.pop(row.address))
+        self._opened[roll] += stage
         return True
 
     def passed(self, roll: int) -> bool:
         """Whether all rows of a roll's open stages have ended."""
-        return not self._opened[roll] & self._open
+        opened = self._opened[roll]
+        while opened and opened[-1] not in self._open:
+            opened.pop()
+        return not opened
 
     def shut(self, roll: int) -> list[tuple[Change, Address | None]]:
         """A roll goes no further: the rows of its closed stages, now out, and what needs one, with that need."""
@@ -97,14 +106,14 @@ class Schedule:
 
     def rest(self) -> list[Change]:
         """What has not been taken."""
-        return [row for queue in self._waiting.values() for row in queue]
+        return [*(row for queue in self._waiting.values() for row in queue), *self._held.values()]
 
     def _drop_users(self, address: Address) -> list[tuple[Change, Address]]:
         dropped: list[tuple[Change, Address]] = []
         for user in self._users.get(address, ()):
             queue = self._waiting.get(_queue(user), [])
-            if user in queue:
-                queue.remove(user)
+            if user in queue or user.address in self._held:
+                queue.remove(user) if user in queue else self._held.pop(user.address)
                 self._open.discard(user.address)
                 dropped += [(user, address), *self._drop_users(user.address)]
         return dropped
