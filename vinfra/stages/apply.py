@@ -98,7 +98,8 @@ class _Run:
                     busy[pool.submit(work, change)] = partial(self._ended, change)
             if not busy:
                 break
-            for future in wait(busy, return_when=FIRST_COMPLETED).done:
+            # A signal that comes just before the wait is heard only when it ends: it must not last as long as a gate.
+            for future in wait(busy, timeout=1.0, return_when=FIRST_COMPLETED).done:
                 busy.pop(future)(future.result())
         for change in self.schedule.rest():
             held = "interrupted before it began" if self.stop.is_set() else "its rollout waits for what waits for it"
