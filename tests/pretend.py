@@ -7,7 +7,8 @@ that a step calls do nothing and end well.
 import re
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ class Host:
     def __init__(self, *, hypervisor: bool = True) -> None:
         self.hypervisor, self.memory, self.dead, self.delay = hypervisor, 64 * GIB, False, 0.0
         self.lines: list[str] = []
+        self.joined: Callable[[Any], None] = lambda _: None
         self.domains: dict[str, Thing] = {}
         self.networks = {"dev": Thing(NETWORK, NETWORK, True)}
         self.pools = {"default": Thing(POOL, POOL, True)}
@@ -126,6 +128,7 @@ class Host:
                 self.lines = content.decode().splitlines()
             case AwaitGuest(name, login):
                 domain, user = self.domains[name], login.user
+                self.joined(login)
                 domain.xml, domain.live = (_answered(xml, user) for xml in (domain.xml, domain.live))
             case Virt(Verb.VOLUME_CREATE, file):
                 assert file not in self.volumes
@@ -158,6 +161,9 @@ class World:
     def __init__(self, folder: Path, *names: str) -> None:
         self.folder, self.hosts = folder, {name: Host() for name in names}
         self.asked: list[str] = []
+        self.sick: set[str] = set()
+        for host in self.hosts.values():
+            host.joined = self.join
         (folder / "id.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1 test\n")
 
     def reader(self, name: str) -> Host:
@@ -170,6 +176,13 @@ class World:
 
     def join(self, host: Any) -> None:
         self.hosts.setdefault(host.name, Host(hypervisor=False))
+
+    @contextmanager
+    def anew(self, name: str) -> Iterator[Host]:
+        """A new login; those of `sick` do not let anybody in any more."""
+        if name in self.sick:
+            raise Unreachable(f"{name}: connection refused")
+        yield self.reader(name)
 
     def request(self, blueprint: str, inventory: Iterable[str] = (), **given: Any) -> Request:
         """A request on files; the inventory holds every hypervisor, or those named, in that order."""

@@ -21,7 +21,7 @@ from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
 from vinfra.model.answer import Later, Present, Unknown
 from vinfra.model.blueprint import Resource
-from vinfra.model.change import Change, Delta
+from vinfra.model.change import Change, Delta, Undo
 from vinfra.model.discovery import HostState
 from vinfra.model.inventory import Host
 from vinfra.model.kind import Kinds
@@ -32,14 +32,17 @@ from vinfra.model.placement import Placement
 from vinfra.model.plan import Plan
 from vinfra.model.request import Consent, Request, Wish
 from vinfra.ours import Ours
+from vinfra.rolled import Standing, rolled, standing, way_back
 from vinfra.stages.apply import Tools
 from vinfra.stages.apply import apply as run_plan
 from vinfra.stages.diff import diff, unplaced
 from vinfra.stages.discover import Search, Survey, finish, survey
+from vinfra.stages.gate import watch
 from vinfra.stages.place import Site, marks_of, place, settled
 from vinfra.stages.plan import plan as make_plan
 from vinfra.stages.plan import with_steps
 from vinfra.stages.render import Sources, render
+from vinfra.transport import health
 from vinfra.transport.leases import Leases, died, holder
 from vinfra.transport.reach import Connections
 from vinfra.transport.secrets import reveal
@@ -80,7 +83,7 @@ class Look:
         shown = {host: state for host, state in self.states.items() if self._shown(state)}
         made = make_plan(self.wish.blueprint.name, shown, changes, self.placed, self.kinds, self._leftover)
         warnings = (*self.wish.blueprint.warnings, *self._bystanders(), *self._idle(), *made.warnings)
-        return replace(
+        made = replace(
             made,
             changes=(*self._unplaced(), *made.changes),
             digest=self.wish.blueprint.digest,
@@ -89,6 +92,14 @@ class Look:
             warnings=warnings,
             seconds=time.monotonic() - began,
         )
+        return made if self.everywhere else rolled(made, self.wish, self._standing, self._undo)
+
+    def _standing(self) -> Standing:
+        hosts, seen = self.wish.inventory.hosts, (self.placement, self.placed, self.states)
+        return standing(hosts, self.aim.within, *seen, self.aim.off)
+
+    def _undo(self, change: Change) -> Undo | str:
+        return way_back(change, self.kinds, self.states)
 
     def run(self, plan: Plan, consent: Consent, run: str) -> Outcome:
         """Ask for consent, then apply."""
@@ -109,12 +120,13 @@ class Look:
             forks=self.request.forks,
             clean=self.everywhere,
             worn=frozenset(host for host, state in self.states.items() if state.worn),
+            watch=lambda gate, stop: watch(gate, stop, partial(health.ask, self.connections)),
+            undo=self._undo,
         )
         busy = {row.place for row in plan.runnable} & self.states.keys()
         with leases:
             leases.take({host: self.states[host].lease for host in busy if self._told(host)})
-            outcomes, interrupted = run_plan(plan, tools, self.observer)
-        return Outcome(run, plan, outcomes, interrupted)
+            return Outcome(run, plan, *run_plan(plan, tools, self.observer))
 
     def _told(self, host: str) -> bool:
         """Whether the host was read itself: a machine that is not up yet is held once it is."""

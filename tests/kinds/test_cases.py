@@ -19,6 +19,7 @@ cases:
     reason: a part of it
     steps: [a part of each call]   or a list of parts, all in that one call
       - network.define dev <network>   to libvirt: verb, [pool/]name, number, XML without white space between elements
+    undo: [a part of each call]   what takes it back, `early` before them if that goes first; or why nothing does
     covers: delete         what the case stands for when the expectation does not say it
 """
 
@@ -37,7 +38,7 @@ from vinfra.model.address import Address
 from vinfra.model.answer import Absent, Later, Present, Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta
-from vinfra.model.kind import Scope, Trait, has
+from vinfra.model.kind import Reversible, Scope, Trait, has
 from vinfra.model.mark import Birth, Mark, State
 from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt
 from vinfra.model.spec import declared
@@ -59,6 +60,7 @@ KEYWORDS = {
     "fields",
     "reason",
     "steps",
+    "undo",
     "covers",
 }
 DEBIAN: dict[str, Any] = {
@@ -197,24 +199,45 @@ def virt(call: Virt) -> str:
 
 
 def delta_of(case: dict[str, Any]) -> tuple[Delta, list[str]]:
+    delta, change, scope = change_of(case)
+    if change is None:
+        return delta, []
+    steps = KINDS[case["kind"]].steps(change, scope)
+    assert all("\n" not in step.summary for step in steps)
+    assert max((step.impact for step in steps), default=delta.impact) <= max(delta.impact, steps[0].impact)
+    return delta, [shown(call) for step in steps for call in step.calls]
+
+
+def undo_of(case: dict[str, Any]) -> list[str] | str:
+    """The calls that take a change back, after `early` if that comes first; or why nothing does."""
+    _, change, scope = change_of(case)
+    kind = KINDS[case["kind"]]
+    assert change is not None
+    assert isinstance(kind, Reversible)
+    way = kind.undo(change, scope)
+    if isinstance(way, str):
+        return way
+    assert all("\n" not in step.summary for step in way.steps)
+    secret = any(item.secret for item in change.delta.fields) and not way.early
+    assert all(step.secret for step in way.steps) or not secret
+    return [*(["early"] if way.early else []), *(shown(call) for step in way.steps for call in step.calls)]
+
+
+def change_of(case: dict[str, Any]) -> tuple[Delta, Change | None, Scope]:
     scope, answers = look(case)
     wish, kind = scope.wanted[0], KINDS[case["kind"]]
     assert not kind.check(wish.address.name, wish.desired)
     answer = answers[wish.address.name]
     if isinstance(answer, Later):
-        return Delta(Action.CREATE, verdict=Verdict.LATER, reason=answer.reason), []
+        return Delta(Action.CREATE, verdict=Verdict.LATER, reason=answer.reason), None, scope
     if isinstance(answer, Unknown):
-        return Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason=answer.reason), []
+        return Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason=answer.reason), None, scope
     delta = kind.diff(wish, answer, scope)
     if delta.action is Action.NOOP or delta.verdict is not Verdict.OK:
-        return delta, []
+        return delta, None, scope
     assert isinstance(answer, Present | Absent)
     actual = answer.actual if isinstance(answer, Present) else None
-    change = Change(wish.address, delta, wish.desired, actual, notes=dict(answer.notes))
-    steps = kind.steps(change, scope)
-    assert all("\n" not in step.summary for step in steps)
-    assert max((step.impact for step in steps), default=delta.impact) <= max(delta.impact, steps[0].impact)
-    return delta, [shown(call) for step in steps for call in step.calls]
+    return delta, Change(wish.address, delta, wish.desired, actual, notes=dict(answer.notes)), scope
 
 
 @pytest.mark.parametrize("case", FOUND)
@@ -249,6 +272,26 @@ def as_declared(spec: Any, delta: Delta) -> None:
         if name in spec.model_fields:
             assert item.impact <= declared(spec, name, "impact"), f"{name} is declared to cost less"
             assert not declared(spec, name, "refused") or delta.action is Action.CREATE
+
+
+REVERSIBLE = [item for item in FOUND if isinstance(KINDS[item.values[0]["kind"]], Reversible)]
+
+
+@pytest.mark.parametrize("case", REVERSIBLE)
+def test_what_is_done_has_a_way_back_or_says_why_not(case: dict[str, Any]) -> None:
+    if case["expect"] == "invalid":
+        return
+    delta, change, _ = change_of(case)
+    if change is None or delta.action not in (Action.CREATE, Action.UPDATE):
+        assert "undo" not in case
+        return
+    told = undo_of(case)
+    assert told or case["kind"] == "kvm.guest"
+    if isinstance(told, str):
+        assert str(case.get("undo", "")) in told
+    elif "undo" in case:
+        assert len(told) == len(case["undo"]), told
+        assert all(within(parts, call) for parts, call in zip(case["undo"], told, strict=True)), told
 
 
 def within(parts: str | list[str], call: str) -> bool:

@@ -64,8 +64,7 @@ def run(changes: list[Change], hosts: dict[str, Host], **tools: Any) -> Outcome:
     plan = Plan("demo", tuple(hosts), tuple(changes), kept=tools.pop("kept", ()))
     again = tools.pop("again", lambda row: row)
     marks = tools.pop("marks", {})
-    ended, interrupted = apply(plan, Tools(hosts.__getitem__, again, marks, "r1", **tools), Observers())
-    return Outcome("r1", plan, ended, interrupted)
+    return Outcome("r1", plan, *apply(plan, Tools(hosts.__getitem__, again, marks, "r1", **tools), Observers()))
 
 
 def statuses(outcome: Outcome) -> dict[str, Status]:

@@ -65,6 +65,13 @@ def test_accepts_the_examples(path: Path) -> None:
             "inventory",
             "groups: {web: {hosts: [a], groups: [b], vars: {x: }, ssh: {user: u}}}\nssh: {jump: a}\nvars: {}\n",
         ),
+        (
+            "blueprint",
+            "blueprint: b\nhosts: {web: {rollout: {batch: [1, 25%, '{{ n }}'], max_fail: 10%, monitor: 10s, health: "
+            "[ssh, {tcp: 80}, {http: {url: 'http://127.0.0.1/', status: 204}}, {command: [a, 1]}], retries: 3}}}\n",
+        ),
+        ("blueprint", "blueprint: b\nhosts: {web: {rollout: {batch: 2, on_failure: rollback, health: []}}}\n"),
+        ("blueprint", "blueprint: b\nfleets: {web: {on: all, count: 2, memory: 1GiB, rollout: {batch: 50%}}}\n"),
         ("vars", "a: [1]\n"),
         ("blueprint", "blueprint: b\nlabels: {owner: me, ticket: '{{ t }}', number: 7}\n"),
         ("site", "policies:\n"),
@@ -84,6 +91,10 @@ def test_accepts(name: str, text: str) -> None:
     [
         ("blueprint", "hosts: {}\n"),
         ("blueprint", "blueprint: My Web\n"),
+        ("blueprint", "blueprint: b\nhosts: {web: {rollout: {batches: 2}}}\n"),
+        ("blueprint", "blueprint: b\nhosts: {web: {rollout: {batch: some}}}\n"),
+        ("blueprint", "blueprint: b\nhosts: {web: {rollout: {health: [ping]}}}\n"),
+        ("blueprint", "blueprint: b\nhosts: {web: {rollout: {health: [{http: {status: 200}}]}}}\n"),
         ("blueprint", "blueprint: b\nhost: {}\n"),
         ("blueprint", "blueprint: b\nhosts: {web: {fils: {}}}\n"),
         ("blueprint", "blueprint: b\nhosts: {web: {files: {/a: {mod: 0644}}}}\n"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.model.action import Action, Impact, Verdict
-from vinfra.model.change import Delta, FieldChange
+from vinfra.model.change import Change, Delta, FieldChange
 from vinfra.model.kind import Removal, Scope
 from vinfra.model.spec import Spec, declared
 
@@ -112,3 +112,18 @@ def own_identity(_name: str) -> str:
 def no_references(_name: str, _desired: Spec | None) -> tuple[frozenset[str], frozenset[str]]:
     """Needs nothing else of this host."""
     return frozenset(), frozenset()
+
+
+def former(change: Change) -> Change:
+    """A change's opposite, as if its former values were wished for; what was made is to go again.
+
+    Fields that this change does not touch are wished for as they are, so that steps that set them set nothing new.
+    """
+    if change.delta.action is Action.CREATE:
+        return replace(change, delta=replace(change.delta, action=Action.DELETE, fields=()), desired=None)
+    assert change.desired is not None
+    shape = type(change.desired)
+    found = {name: value for name, value in change.actual or () if declared(shape, name, "compared")}
+    values = {**dict(change.desired), **{name: value for name, value in found.items() if value is not None}}
+    fields = tuple(replace(item, before=item.after, after=item.before) for item in change.delta.fields)
+    return replace(change, delta=replace(change.delta, fields=fields), desired=shape.model_construct(**values))

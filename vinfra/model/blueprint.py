@@ -6,6 +6,7 @@ from typing import Any
 
 from vinfra.model.action import Impact
 from vinfra.model.address import Address
+from vinfra.model.rollout import Roll
 from vinfra.model.source import NOWHERE, Locator, Nowhere, Pointer, Position
 from vinfra.model.spec import Spec
 
@@ -54,7 +55,8 @@ class Blueprint:
     `variables` are those of var files and of -e, which win over a declaration's scope and over the inventory's.
     `warnings` are lines worth reading that stop nothing. `fleets` holds the members of each fleet by its name, `allow`
     what each fleet's members may cost, also when they leave it. `hosts` are all that one of the patterns names, whether
-    anything is declared for them or not. `labels` are for people and for the site's policies.
+    anything is declared for them or not; `rollouts` say which of them change a batch at a time. `labels` are for people
+    and for the site's policies.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Blueprint:
     hosts: frozenset[str] = frozenset()
     allow: Mapping[str, Impact] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    rollouts: tuple[Roll, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,17 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Undo:
+    """How to take a change back. `early` ones go first, last made first, while what they stand on is still there.
+
+    The others (what was changed gets its former value, what runs is restarted) follow in the order of the plan.
+    """
+
+    steps: tuple[Step, ...] = ()
+    early: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One row of a plan: a delta on an address, with the steps that close it.
 

@@ -13,7 +13,7 @@ from vinfra.model import spec as shape
 from vinfra.model.action import Impact
 from vinfra.model.answer import Answer
 from vinfra.model.blueprint import Resource
-from vinfra.model.change import Change, Delta
+from vinfra.model.change import Change, Delta, Undo
 from vinfra.model.mark import Mark
 from vinfra.model.question import Question, Raw
 from vinfra.model.step import Step
@@ -119,6 +119,18 @@ class Machines(Protocol):
 
     def tenants(self, answers: "Answers") -> Iterable[Tenant]:
         """Every machine on a host, from the answers of the first round."""
+        ...
+
+
+@runtime_checkable
+class Reversible(Protocol):
+    """A kind whose creations and updates have a way back, so that a rollout of it can be rolled back."""
+
+    def undo(self, change: Change, scope: Scope) -> Undo | str:
+        """What takes a change back to what was found before it, or in a sentence why this one has no way back.
+
+        Never asked of a deletion. It must also do when the change was cut off in the middle.
+        """
         ...
 
 

@@ -8,11 +8,14 @@ from vinfra.errors import ExitCode
 from vinfra.model.address import Address
 from vinfra.model.change import Change
 from vinfra.model.plan import Plan
+from vinfra.model.rollout import Batch, GateEnd, Passage, Roll
 from vinfra.model.step import Step, StepResult
 
 
 class Status(StrEnum):
-    """How a change ended. `blocked`: what it needs failed. `left`: the run was interrupted or its host was lost."""
+    """How a change ended. `blocked`: what it needs failed. `left`: the run was interrupted, its host was lost, or its
+    rollout was stopped before it. `rolled-back`: it was done, and taken back again.
+    """
 
     DONE = "done"
     ALREADY = "already"
@@ -20,6 +23,7 @@ class Status(StrEnum):
     BLOCKED = "blocked"
     LEFT = "left"
     BEYOND = "beyond"
+    ROLLED_BACK = "rolled-back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +38,29 @@ class ChangeOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One run: the plan it ran, how each change ended, and whether it was interrupted."""
+    """One run: the plan it ran, how each change ended, whether it was interrupted, and how rollouts went."""
 
     run: str
     plan: Plan
     changes: tuple[ChangeOutcome, ...] = ()
     interrupted: bool = False
+    gates: tuple[GateEnd, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """What became of its rollouts if that was not all well: rolled_back, stopped or unhealthy."""
+        passages = {gate.passage for gate in self.gates}
+        for passage in (Passage.ROLLED_BACK, Passage.STOPPED):
+            if passage in passages:
+                return passage.value
+        return "unhealthy" if any(gate.failed for gate in self.gates) else ""
 
     @property
     def exit_code(self) -> ExitCode:
         """What the command returns."""
         codes = [ExitCode.INTERRUPTED] if self.interrupted else []
         statuses = {change.status for change in self.changes}
-        if statuses & {Status.FAILED, Status.BLOCKED}:
+        if statuses & {Status.FAILED, Status.BLOCKED, Status.ROLLED_BACK} or self.reason:
             codes.append(ExitCode.FAILED)
         if statuses & {Status.BEYOND, Status.LEFT} or self.plan.unknown or self.plan.unread:
             codes.append(ExitCode.INCOMPLETE)
@@ -75,6 +89,12 @@ class Observer(Protocol):
 
     def change_ended(self, change: Change, outcome: ChangeOutcome) -> None:
         """A change ended, in whichever way."""
+
+    def batch_started(self, roll: Roll, batch: Batch) -> None:
+        """A batch of a rollout begins."""
+
+    def gate_ended(self, end: GateEnd) -> None:
+        """A batch's units were found to be well, or not; number 0 is what earlier runs did."""
 
 
 class Observers:
@@ -106,3 +126,11 @@ class Observers:
     def change_ended(self, change: Change, outcome: ChangeOutcome) -> None:
         for observer in self._observers:
             observer.change_ended(change, outcome)
+
+    def batch_started(self, roll: Roll, batch: Batch) -> None:
+        for observer in self._observers:
+            observer.batch_started(roll, batch)
+
+    def gate_ended(self, end: GateEnd) -> None:
+        for observer in self._observers:
+            observer.gate_ended(end)

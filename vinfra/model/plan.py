@@ -9,6 +9,7 @@ from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.address import Address
 from vinfra.model.change import Change
 from vinfra.model.policy import Violation
+from vinfra.model.rollout import Rolling
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,8 @@ class Plan:
     `unknown` says why a host could not be read; `warnings` are lines worth reading; `kept` are objects that left the
     blueprint but were there before vinfra or are used by others, and stay. `seconds` is how long reading took, `digest`
     stands for all files the wish was read from, `commit` is what is checked out there, "" without git. `labels` are the
-    blueprint's, `violations` what the policies of the site have against it.
+    blueprint's, `violations` what the policies of the site have against it. `rollouts` are those that hold changes back
+    until others proved to be well.
     """
 
     blueprint: str
@@ -33,6 +35,7 @@ class Plan:
     commit: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     violations: tuple[Violation, ...] = ()
+    rollouts: tuple[Rolling, ...] = ()
 
     @property
     def pending(self) -> tuple[Change, ...]:

@@ -21,6 +21,7 @@ from vinfra.model.source import Position, Problem
 from vinfra.model.spec import Deferred, Spec
 from vinfra.report.content import hidden
 from vinfra.report.failures import Failures
+from vinfra.report.rollouts import gate_body, rollout_bodies
 from vinfra.report.runs import Run
 from vinfra.report.wording import HIDDEN
 
@@ -60,6 +61,7 @@ def plan_body(plan: Plan) -> Document:
         "violations": [violation_body(violation) for violation in plan.violations],
         "unknown": len(plan.unread),
         "kept": sorted(map(str, plan.kept)),
+        "rollouts": rollout_bodies(plan),
         "warnings": sorted(plan.warnings),
         "seconds": round(plan.seconds, 3),
     }
@@ -140,7 +142,9 @@ def outcome_document(outcome: Outcome, command: str, failures: Failures, seconds
     body = {
         "run": outcome.run,
         "interrupted": outcome.interrupted,
+        "reason": outcome.reason,
         "outcomes": rows,
+        "gates": [gate_body(end) for end in outcome.gates],
         "ended": dict(sorted(counts.items())),
     }
     return document(command, outcome.exit_code, {**body, "took": round(seconds, 3), "plan": plan_body(outcome.plan)})

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from vinfra.model.outcome import ChangeOutcome, Outcome, Status
 from vinfra.report.failures import Failures
+from vinfra.report.rollouts import gate_line
 from vinfra.report.visible import several, visible
 from vinfra.report.wording import where
 
@@ -17,8 +18,15 @@ WORDS = {
     Status.BLOCKED: "blocked",
     Status.LEFT: "left",
     Status.BEYOND: "beyond the plan",
+    Status.ROLLED_BACK: "rolled back",
 }
-STYLES = {Status.FAILED: "bold red", Status.BLOCKED: "yellow", Status.LEFT: "yellow", Status.BEYOND: "magenta"}
+STYLES = {
+    Status.FAILED: "bold red",
+    Status.ROLLED_BACK: "magenta",
+    Status.BLOCKED: "yellow",
+    Status.LEFT: "yellow",
+    Status.BEYOND: "magenta",
+}
 MANY = 20
 
 
@@ -27,8 +35,10 @@ def ending_lines(
 ) -> list[Text]:
     """The last lines of apply and destroy (what it `did`); `again` is the command line that goes on from here."""
     lines = [line for end in _told(outcome, Status.FAILED) for line in _failure(outcome, end, failures)]
-    for status in (Status.BLOCKED, Status.BEYOND, Status.LEFT):
+    for status in (Status.BLOCKED, Status.BEYOND, Status.LEFT, Status.ROLLED_BACK):
         lines.extend(_group(outcome, status))
+    if unwell := [end for end in outcome.gates if end.failed]:
+        lines += [Text(), *(Text(gate_line(end), style="bold") for end in unwell)]
     if lines:
         lines.append(Text())
     lines.append(_sentence(outcome, seconds, did))
@@ -39,6 +49,8 @@ def ending_lines(
 
 def _next(outcome: Outcome, again: str) -> str:
     statuses = {end.status for end in outcome.changes}
+    if outcome.reason:
+        return f"mend what is not well; {again} goes on once it is"
     if Status.FAILED in statuses:
         return f"mend what failed, then {again} does the rest"
     if outcome.interrupted or Status.LEFT in statuses:
@@ -93,6 +105,6 @@ def _group(outcome: Outcome, status: Status) -> Iterator[Text]:
         yield Text()
     for end in found[:MANY]:
         reason = f"  {visible(end.reason)}" if end.reason else ""
-        yield Text.assemble((f"{status.value:<8}", STYLES[status]), visible(end.address), (reason, "dim"))
+        yield Text.assemble((f"{status.value + ' ':<8}", STYLES[status]), visible(end.address), (reason, "dim"))
     if len(found) > MANY:
         yield Text(f"        and {len(found) - MANY} more {status.value}", style="dim")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from vinfra.model.address import Address
 from vinfra.model.change import Change
 from vinfra.model.outcome import ChangeOutcome
+from vinfra.model.rollout import Batch, GateEnd, Roll
 from vinfra.model.step import Step, StepResult
 
 TAIL = 8
@@ -74,4 +75,10 @@ class Failures:
             self._failed[change.address] = Failure(step.summary, result.returncode, words)
 
     def change_ended(self, change: Change, outcome: ChangeOutcome) -> None:
+        """Not of interest."""
+
+    def batch_started(self, roll: Roll, batch: Batch) -> None:
+        """Not of interest."""
+
+    def gate_ended(self, end: GateEnd) -> None:
         """Not of interest."""

@@ -26,6 +26,7 @@ from vinfra.errors import ExitCode, VinfraError
 from vinfra.model.change import Change
 from vinfra.model.outcome import ChangeOutcome, Status
 from vinfra.model.plan import Plan
+from vinfra.model.rollout import Batch, GateEnd, Roll
 from vinfra.model.step import Step, StepResult
 from vinfra.process import birth as process_birth
 from vinfra.process import who
@@ -120,6 +121,15 @@ class Journal:
         why = {"why": outcome.reason} if outcome.status in OURS else {}
         end = {"status": outcome.status.value, "seconds": round(outcome.seconds, 3), **why}
         self._write({"event": "change-end", "address": str(outcome.address), **end}, sync=False)
+
+    def batch_started(self, roll: Roll, batch: Batch) -> None:
+        """A batch begins."""
+        self._write({"event": "batch", "rollout": roll.name, "number": batch.number, "units": list(batch.units)})
+
+    def gate_ended(self, end: GateEnd) -> None:
+        """A gate was passed or not; why not is kept."""
+        told = {"number": end.gate.number, "passage": end.passage.value, "failed": dict(end.failed)}
+        self._write({"event": "gate", "rollout": end.gate.roll.name, **told})
 
     def _spent(self) -> float:
         return round(time.monotonic() - self._began, 3)

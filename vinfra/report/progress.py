@@ -19,7 +19,9 @@ from vinfra.model.address import Address
 from vinfra.model.change import Change
 from vinfra.model.outcome import ChangeOutcome, Status
 from vinfra.model.plan import Plan
+from vinfra.model.rollout import Batch, GateEnd, Roll
 from vinfra.model.step import Step, StepResult
+from vinfra.report.rollouts import batch_line, gate_line
 from vinfra.report.terminal import padded
 from vinfra.report.visible import several, visible
 
@@ -48,8 +50,10 @@ class _Seen:
     working: dict[Address, _Working] = field(default_factory=dict)
     failed: list[ChangeOutcome] = field(default_factory=list)
     ended: int = 0
+    over: set[Address] = field(default_factory=set)
     total: int = 0
     applying: bool = False
+    rollouts: dict[str, str] = field(default_factory=dict)
 
 
 class Progress:
@@ -149,7 +153,8 @@ class Progress:
         """Count it; a pipe gets its line."""
         with self._lock:
             self._seen.working.pop(change.address, None)
-            self._seen.ended += 1
+            self._seen.ended += outcome.address not in self._seen.over  # one that is taken back ends twice
+            self._seen.over.add(outcome.address)
             if outcome.status not in (Status.DONE, Status.ALREADY):
                 self._seen.failed.append(outcome)
             if self._lines:
@@ -159,6 +164,20 @@ class Progress:
                     f"[{self._seen.ended}{total}] {outcome.status.value:<7} {visible(outcome.address)}"
                     f"  {outcome.seconds:.1f} s{reason}"
                 )
+
+    def batch_started(self, roll: Roll, batch: Batch) -> None:
+        """Show which units are at it."""
+        self._told_of(roll.name, batch_line(roll.name, batch))
+
+    def gate_ended(self, end: GateEnd) -> None:
+        """Show whether they are well."""
+        self._told_of(end.gate.roll.name, gate_line(end))
+
+    def _told_of(self, name: str, line: str) -> None:
+        with self._lock:
+            self._seen.rollouts[name] = line
+            if self._lines:
+                self._say(line)
 
     def _say(self, line: str) -> None:
         try:
@@ -210,6 +229,7 @@ class Progress:
             )
             for end in self._seen.failed
         ]
+        rows += [Text(f"  {line}", style="bold") for line in self._seen.rollouts.values()]
         names = {address: f"{visible(address.host)}  {visible(address.reference)}" for address in self._seen.working}
         width = min(44, max(map(len, names.values()), default=0))
         for address, working in self._seen.working.items():

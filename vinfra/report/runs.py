@@ -32,11 +32,13 @@ LARGEST = 256 << 20
 # What the values of a line are; the rest of it is passed over.
 SHAPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("event", "time", "run", "blueprint", "digest", "who", "birth", "owner", "version"), str),
-    **dict.fromkeys(("host", "address", "action", "impact", "step", "status", "error", "why"), str),
-    **dict.fromkeys(("format", "pid", "returncode", "exit_code", "changes"), int),
-    **dict.fromkeys(("command", "fields", "hosts"), list),
+    **dict.fromkeys(
+        ("host", "address", "action", "impact", "step", "status", "error", "why", "rollout", "passage"), str
+    ),
+    **dict.fromkeys(("format", "pid", "returncode", "exit_code", "changes", "number"), int),
+    **dict.fromkeys(("command", "fields", "hosts", "units"), list),
     "seconds": (int, float),
-    "labels": dict,
+    **dict.fromkeys(("labels", "failed"), dict),
 }
 
 
@@ -84,8 +86,9 @@ class Run:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many changes ended in which way."""
-        return dict(Counter(str(e.get("status")) for e in self.events if e["event"] == "change-end"))
+        """How many changes ended in which way; of one that was taken back again that counts."""
+        ends = [event for event in self.events if event["event"] == "change-end"]
+        return dict(Counter({event.get("address"): str(event.get("status")) for event in ends}.values()))
 
     @property
     def unfinished(self) -> list[str]:
@@ -232,13 +235,15 @@ def run_detail(run: Run) -> list[Text]:
     return lines
 
 
+_TOLD = ("owner", "host", "address", "action", "step", "rollout", "number", "passage", "status", "why", "error")
+
+
 def _event(event: dict[str, Any]) -> Text:
-    words = [
-        event[key] for key in ("owner", "host", "address", "action", "step", "status", "why", "error") if event.get(key)
-    ]
-    words += (
-        [several(event["changes"], "change") + f" on {', '.join(event.get('hosts', []))}"] if "changes" in event else []
-    )
+    words = [str(event[key]) for key in _TOLD if event.get(key)]
+    if "changes" in event:
+        words.append(f"{several(event['changes'], 'change')} on {', '.join(event.get('hosts', []))}")
+    words += [", ".join(event["units"])] if event.get("units") else []
+    words += [f"{unit}: {reason}" for unit, reason in event.get("failed", {}).items()]
     words += [f"exit status {event['returncode']}"] if event.get("returncode") else []
     words += [f"exit code {event['exit_code']}"] if "exit_code" in event else []
     words += [f"{event['seconds']} s"] if "seconds" in event else []

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 from vinfra.model.action import Impact
 from vinfra.model.kind import Kind, Kinds, Trait, has
-from vinfra.text.sections import ON
+from vinfra.model.rollout import Rollout
+from vinfra.text.sections import ON, ROLLOUT
 from vinfra.text.settings import Settings
 from vinfra.text.site import RULES, Rule
 
@@ -115,11 +116,12 @@ def _top(kinds: Kinds) -> Schema:
 
 
 def _hosts(kinds: Kinds) -> Schema:
-    sections = {
+    sections: Schema = {
         kind.SECTION: {"$ref": f"#/$defs/{kind.NAME}{'.item' if has(kind, Trait.SINGLE) else ''}"}
         for kind in kinds.values()
         if not has(kind, Trait.LAZY) and not has(kind, Trait.FLEET)
     }
+    sections[ROLLOUT] = {**_spec(Rollout, ROLLOUT)[0], "type": ["object", "null"]}
     return {
         "description": "host patterns (web, a:b, all:!db, web*, hv[01:40]) and what those hosts are to hold",
         "type": ["object", "null"],
@@ -128,7 +130,7 @@ def _hosts(kinds: Kinds) -> Schema:
 
 
 def _definitions(kinds: Kinds) -> Schema:
-    found: Schema = dict(_SHARED)
+    found: Schema = {**_SHARED, **_spec(Rollout, ROLLOUT)[1]}
     for kind in kinds.values():
         fields, nested = _spec(kind.Spec, kind.NAME)
         fields["properties"] |= _meta()

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from vinfra.model.plan import Plan
 from vinfra.report import wording
+from vinfra.report.rollouts import rollout_lines
 from vinfra.report.rows import Block, Row, drift_blocks, plan_blocks, title
 from vinfra.report.visible import several, visible
 
@@ -48,9 +49,14 @@ def plan_lines(plan: Plan, width: int | None = None, full: bool = False) -> list
         Text(),
         *_warnings(plan),
         *_kept(plan),
+        *_rollouts(plan),
         *_barred(plan),
         plan_sentence(plan),
     ]
+
+
+def _rollouts(plan: Plan) -> list[Text]:
+    return [Text(line, style="cyan") for line in rollout_lines(plan)]
 
 
 def drift_lines(plan: Plan, width: int | None = None, full: bool = False) -> list[Text]:

@@ -27,6 +27,7 @@ from vinfra.text.complaint import Complaints, near, pathway, unknown
 from vinfra.text.expression import has_template, names_in
 from vinfra.text.item import Item, Maker, merged, rendered_files
 from vinfra.text.pattern import select
+from vinfra.text.rollout import one_way
 from vinfra.text.scopes import Scopes
 from vinfra.text.template import MEMBER, check_text
 
@@ -36,6 +37,7 @@ def expand(blueprint: Blueprint, inventory: Inventory, kinds: Kinds) -> tuple[tu
     with paused():
         expansion = _Expansion(blueprint, inventory, kinds)
         resources = expansion.resources()
+        expansion.complaints.take(*one_way(blueprint.rollouts, resources, kinds))
         return resources, expansion.complaints.sorted()
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from vinfra.model.action import Impact
-from vinfra.model.blueprint import Blueprint, Member
+from vinfra.model.blueprint import Blueprint, Declaration, Member
 from vinfra.model.inventory import Inventory
 from vinfra.model.kind import Kind, Kinds
 from vinfra.model.source import Pointer, Problem
@@ -20,7 +20,8 @@ from vinfra.text.labels import LABELS, labels
 from vinfra.text.loaded import Loaded
 from vinfra.text.names import known_keys, variables
 from vinfra.text.pattern import within_include
-from vinfra.text.sections import Place, Sections, fleets_in, sections_of
+from vinfra.text.rollout import Written, rolls
+from vinfra.text.sections import ROLLOUT, Place, Sections, fleets_in, sections_of
 from vinfra.text.template import Bound, layered
 
 KEYS = ("blueprint", LABELS, "vars", "include", "moved")
@@ -66,6 +67,8 @@ class _Reading:
         self.fleets: dict[str, tuple[Member, ...]] = {}
         self.allow: dict[str, Impact] = {}
         self.labels: dict[str, str] = {}
+        self.rolled: list[Written] = []
+        self.silent: dict[str, str] = {}
 
     def blueprint(self) -> Blueprint:
         document = self.loaded.blueprint
@@ -97,6 +100,7 @@ class _Reading:
             hosts=frozenset(sections.hosts),
             allow=self.allow,
             labels=self.labels,
+            rollouts=rolls([*self.rolled, *sections.rollouts], self.silent, top, self.complaints),
         )
 
     def _name_members(self, top: Mapping[str, Any]) -> None:
@@ -112,7 +116,18 @@ class _Reading:
                     continue
                 self.fleets[fleet.name] = found
                 self.allow[fleet.name] = allowed(fleet, top, self.complaints)
+                self._rolled(fleet, tuple(member.name for member in found))
                 owners |= {member.name: f"a member of fleet {fleet.name}" for member in found}
+
+    def _rolled(self, fleet: Declaration, units: tuple[str, ...]) -> None:
+        value = fleet.value if isinstance(fleet.value, dict) else {}
+        if value.get("access") is None:
+            self.silent |= dict.fromkeys(units, fleet.name)
+        if ROLLOUT in value:
+            pointer = (*fleet.pointer, ROLLOUT)
+            self.rolled.append(
+                Written(fleet.name, units, value[ROLLOUT], fleet.scope, pointer, fleet.source, "machine")
+            )
 
     def _included_hosts(self, include: _Include, sections: Sections) -> bool:
         """Whether the hosts that an include names exist; why not is told."""

@@ -13,10 +13,12 @@ from vinfra.text.document import Document
 from vinfra.text.expression import has_template, is_template
 from vinfra.text.names import located
 from vinfra.text.pattern import ALL, Selection, select
+from vinfra.text.rollout import Written
 
 _UNREADABLE = object()
 HOSTS = "hosts"
 ON = "on"
+ROLLOUT = "rollout"
 
 
 def sections_of(kinds: Kinds) -> tuple[str, ...]:
@@ -59,6 +61,7 @@ class Sections:
         self.declarations: list[Declaration] = []
         self.warnings: list[str] = []
         self.hosts: set[str] = set()
+        self.rollouts: list[Written] = []
         self._inventory = inventory
         self._kinds = {kind.SECTION: kind for kind in kinds.values()}
         self._complaints = complaints
@@ -127,8 +130,12 @@ class Sections:
             return
         for name, items in sections.items():
             kind = self._kinds.get(name)
-            if kind is None:
-                message = unknown("section", name, self._kinds)
+            if name == ROLLOUT:
+                units = self._selections[pattern].hosts
+                here = (*pointer, name)
+                self.rollouts.append(Written(pattern, units, items, place.scope, here, place.document))
+            elif kind is None:
+                message = unknown("section", name, (*self._kinds, ROLLOUT))
                 self._complaints.add(place.document, (*pointer, name), message, key=True)
             elif has(kind, Trait.LAZY) or has(kind, Trait.FLEET):
                 message = f"{name} stand at the top of the file, beside `{HOSTS}`"

@@ -210,6 +210,22 @@ def tunnel(transport: paramiko.Transport, login: Login, where: str) -> paramiko.
         raise Unreachable(f"{login}: {said} on the way through {where}") from error
 
 
+def tcp_stream(transport: paramiko.Transport, target: tuple[str, int], limit: float, where: str) -> ChannelStream:
+    """A TCP connection that the host makes. Raises TransportError."""
+    try:
+        channel = transport.open_channel("direct-tcpip", target, ("127.0.0.1", 0), timeout=limit)
+    except paramiko.ChannelException as error:
+        if error.code == _FORBIDDEN:
+            hint = "set `AllowTcpForwarding yes` (or `local`) in its sshd_config, or ask by `command`"
+            raise TransportError(f"{where} forwards no connections", hint) from error
+        raise TransportError(f"{target[0]} port {target[1]} takes no connection ({error.text})") from error
+    except FOREIGN as error:
+        if not transport.is_active():
+            raise Closed from error
+        raise translated(error, where) from error
+    return ChannelStream(channel)
+
+
 def _session(transport: paramiko.Transport, limit: float, where: str) -> paramiko.Channel:
     try:
         return transport.open_session(timeout=limit)

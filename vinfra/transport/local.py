@@ -33,6 +33,9 @@ class LocalWay:
             return None
         return SocketStream(sock)
 
+    def dial(self, *_: object) -> None:
+        """There is no way to go."""
+
     def terminal(self, *_: object) -> NoReturn:
         """Nobody needs one here. Raises TransportError."""
         raise TransportError("this host is the machine that vinfra runs on", "use the terminal that you have")

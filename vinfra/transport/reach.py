@@ -1,6 +1,7 @@
 """Every host of an inventory within reach: logins are made when first needed, shared, and remembered when they fail."""
 
 import importlib
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from vinfra.model.inventory import Host, Inventory
 from vinfra.model.question import Question, Raw
 from vinfra.model.step import AwaitGuest, Step, StepResult, Virt
 from vinfra.model.transport import Reader, Writer
+from vinfra.transport.forward import Forward
 from vinfra.transport.local import LocalWay, local_user
 from vinfra.transport.secrets import password_of
 from vinfra.transport.session import DEFAULT_LIMITS, Limits, Root, Session, Terminal, Way
@@ -98,6 +100,22 @@ class Connections:
             yield Session(host, way, _root(machine, user), self._limits)
         finally:
             way.reset()
+
+    @contextmanager
+    def dial(self, host: str, address: str, port: int, seconds: float) -> Iterator[socket.socket]:
+        """A TCP connection that a host makes, through its login. Raises TransportError, and OSError on this machine."""
+        stream = self._host(host).use(lambda session: session.dial(address, port, seconds))
+        if stream is None:
+            with socket.create_connection((address, port), seconds) as sock:
+                yield sock
+            return
+        forward = Forward(stream)
+        try:
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(forward.path)
+                yield sock
+        finally:
+            forward.close()
 
     def forget(self, host: str) -> None:
         """Drop a host's login and its remembered failure: it was rebooted, or its groups have changed."""

@@ -69,6 +69,10 @@ class Way(Protocol):
         """A stream to a Unix socket there, None if it does not open. Raises TransportError."""
         ...
 
+    def dial(self, address: str, port: int, seconds: float) -> Duplex | None:
+        """A TCP connection made there, None where it can as well be made here. Raises TransportError."""
+        ...
+
     def terminal(self, command: str, kind: str, size: tuple[int, int]) -> Terminal:
         """A command line, "" for a login shell, on a terminal of that `kind` (TERM), columns and rows; "" for none."""
         ...
@@ -158,6 +162,10 @@ class Session:
     def stream(self, path: str) -> Duplex | None:
         """A Unix socket of the host as in `Way.stream`; None as well if root is reached only by sudo."""
         return None if self._root.sudo else self._way.stream(path)
+
+    def dial(self, address: str, port: int, seconds: float) -> Duplex | None:
+        """As in `Way.dial`."""
+        return self._way.dial(address, port, seconds)
 
     def start(self, command: str) -> Duplex:
         """Start a command as root, with nothing before its own output. Raises TransportError."""

@@ -21,7 +21,15 @@ from pyinfra.connectors.sshuserclient.client import SSHClient
 
 from vinfra.errors import TransportError, Unreachable
 from vinfra.transport import proxy
-from vinfra.transport.channel import ChannelProcess, ChannelStream, ChannelTerminal, Closed, socket_stream, tunnel
+from vinfra.transport.channel import (
+    ChannelProcess,
+    ChannelStream,
+    ChannelTerminal,
+    Closed,
+    socket_stream,
+    tcp_stream,
+    tunnel,
+)
 from vinfra.transport.foreign import FOREIGN, translated
 from vinfra.transport.hostkeys import HostKey, HostKeys
 from vinfra.transport.keys import KeyRing, log_in
@@ -97,6 +105,10 @@ class Connector(SSHConnector):
     def stream(self, path: str) -> ChannelStream | None:
         """A stream to a Unix socket there, None when the SSH server does not open it. Raises TransportError."""
         return self._inside(lambda transport: socket_stream(transport, path, self._login.timeout, str(self._login)))
+
+    def dial(self, address: str, port: int, seconds: float) -> ChannelStream:
+        """A TCP connection that this host makes. Raises TransportError."""
+        return self._inside(lambda transport: tcp_stream(transport, (address, port), seconds, str(self._login)))
 
     def terminal(self, command: str, kind: str, size: tuple[int, int]) -> ChannelTerminal:
         """A command line on a terminal there, "" for a login shell. Raises TransportError."""

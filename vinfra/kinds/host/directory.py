@@ -9,7 +9,7 @@ from vinfra.model import spec as shape
 from vinfra.model.action import Action
 from vinfra.model.answer import Absent, Answer, Present, Unknown
 from vinfra.model.blueprint import Resource
-from vinfra.model.change import Change, Delta, FieldChange
+from vinfra.model.change import Change, Delta, FieldChange, Undo
 from vinfra.model.kind import Answers, Removal, Scope
 from vinfra.model.question import Exec as Ask
 from vinfra.model.question import Question
@@ -153,3 +153,8 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
         whole = desired.replaced(mode=mode)
         calls = [Exec(("mkdir", "-m", "0700", "--", name)), *ownership.calls(name, whole, {"mode", "owner", "group"})]
     return [Step(f"make directory {name}, mode {mode}", tuple(calls))]
+
+
+def undo(change: Change, scope: Scope) -> Undo:
+    """The former mode and owner; a new directory goes, unless something was put into it meanwhile."""
+    return Undo(tuple(steps(ownership.former(change), scope)), early=change.delta.action is Action.CREATE)

@@ -13,7 +13,7 @@ from vinfra.model import spec as shape
 from vinfra.model.action import Action, Verdict
 from vinfra.model.answer import Absent, Answer, Present, Unknown
 from vinfra.model.blueprint import Resource
-from vinfra.model.change import Change, Delta, FieldChange
+from vinfra.model.change import Change, Delta, FieldChange, Undo
 from vinfra.model.kind import Answers, Scope
 from vinfra.model.question import Exec as Ask
 from vinfra.model.question import Question, ReadFile
@@ -245,3 +245,16 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
         guards = access.guards(name)
         return [Step(f"write {name}", (write, *reload), change.delta.impact, secret=desired.secret, guards=guards)]
     return [replace(ownership.step(name, desired, set(changed)), guards=access.guards(name))]
+
+
+def undo(change: Change, scope: Scope) -> Undo | str:
+    """The former bytes, mode and owner; a new file goes."""
+    new = change.delta.action is Action.CREATE
+    written = any(item.path == "content" for item in change.delta.fields)
+    if not new and written and getattr(change.actual, "content", None) is None:
+        return f"it is larger than {LIMIT} bytes, so nobody knows what was in it"
+    back = ownership.former(change)
+    if written and not new:  # how it differs is not told of a secret one, but what it held is known
+        fields = (FieldChange("content", None, None), *(item for item in back.delta.fields if item.path != "content"))
+        back = replace(back, delta=replace(back.delta, fields=fields))
+    return Undo(tuple(steps(back, scope)), early=new)

@@ -1,9 +1,11 @@
 """Mode, owner and group of what has a path: how they differ, and the step that sets them."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
-from vinfra.model.change import FieldChange
+from vinfra.kinds import compare
+from vinfra.model.change import Change, FieldChange
 from vinfra.model.step import Exec, Step
 
 
@@ -60,3 +62,13 @@ def step(name: str, desired: Permissions, changed: set[str]) -> Step:
 
 def _who(desired: Permissions) -> str:
     return f"{desired.owner or ''}:{desired.group}" if desired.group else desired.owner or ""
+
+
+def former(change: Change) -> Change:
+    """A change's opposite (compare.former); whoever has no name on the host is known by number."""
+    back = compare.former(change)
+    if back.desired is None:
+        return back
+    numbers = {"owner": change.notes["uid"], "group": change.notes["gid"]}
+    nameless = {key: number for key, number in numbers.items() if getattr(back.desired, key) in ("UNKNOWN", None)}
+    return replace(back, desired=back.desired.model_copy(update=nameless))

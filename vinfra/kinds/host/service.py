@@ -6,16 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import FREE, bringers, changed, created, deleted, later, refused, updated
-from vinfra.kinds.host import access, triggers, units
+from vinfra.kinds.host import access, systemctl, triggers, units
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
 from vinfra.model.blueprint import Resource
-from vinfra.model.change import Change, Delta, FieldChange
+from vinfra.model.change import Change, Delta, FieldChange, Undo
 from vinfra.model.kind import Answers, Removal, Scope
 from vinfra.model.question import Question
 from vinfra.model.spec import field
-from vinfra.model.step import Exec, Step
+from vinfra.model.step import Step
 from vinfra.model.values import Flag, Text
 
 NAME = "host.service"
@@ -223,36 +223,36 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     """systemctl, verb by verb; after a start or a restart it must stay up, or its last log lines are the error."""
     unit, desired = units.full(change.address.name), change.desired
     if not isinstance(desired, Spec):
-        return access.held([_call("disable and stop", unit, Impact.RESTART, "disable", "--now")], unit)
+        return access.held([systemctl.call("disable and stop", unit, Impact.RESTART, "disable", "--now")], unit)
     changes = {item.path: item.after for item in change.delta.fields}
-    found = []
+    found: list[Step] = []
     if "unit file" in changes:
-        found.append(Step("systemd reads its unit files again", (Exec(("systemctl", "daemon-reload")),)))
+        found.append(systemctl.REREAD)
     if changes.get("masked") is False:
-        found.append(_call("unmask", unit, Impact.LIVE, "unmask"))
+        found.append(systemctl.call("unmask", unit, Impact.LIVE, "unmask"))
     if "enabled" in changes:
         verb = "enable" if changes["enabled"] else "disable"
-        found.append(_call(verb, unit, Impact.LIVE, verb))
+        found.append(systemctl.call(verb, unit, Impact.LIVE, verb))
     if changes.get("running") is False:
-        found.append(_call("stop", unit, Impact.RESTART, "stop"))
+        found.append(systemctl.call("stop", unit, Impact.RESTART, "stop"))
     if changes.get("masked") is True:
-        found.append(_call("mask", unit, Impact.LIVE, "mask"))
+        found.append(systemctl.call("mask", unit, Impact.LIVE, "mask"))
     if changes.get("running") is True:
-        found.append(_up("start", unit, Impact.LIVE))
+        found.append(systemctl.up("start", unit, Impact.LIVE))
     elif "restart_on" in changes:
-        found.append(_up("restart", unit, Impact.RESTART))
+        found.append(systemctl.up("restart", unit, Impact.RESTART))
     elif "reload_on" in changes:
-        found.append(_call("reload", unit, Impact.LIVE, "reload"))
+        found.append(systemctl.call("reload", unit, Impact.LIVE, "reload"))
     files = [item.partition(":")[2] for item in (*(desired.restart_on or ()), *(desired.reload_on or ()))]
     return access.held(found, unit, access.guards(*files))
 
 
-def _call(said: str, unit: str, impact: Impact, *verb: str) -> Step:
-    return Step(f"{said} {unit}", (Exec(("systemctl", *verb, "--", unit)),), impact)
+def undo(change: Change, _scope: Scope) -> Undo:
+    """Stopped, disabled, masked as it was; what ran is restarted, for what it was restarted for has gone back too.
 
-
-def _up(verb: str, unit: str, impact: Impact) -> Step:
-    """`status` decides, not the verb: it fails unless the unit is up after half a second, and shows its last lines."""
-    status = ("systemctl", "--no-pager", "--full", "--lines=10", "status", "--", unit)
-    calls = (Exec(("systemctl", verb, "--", unit), ok=(0, 1)), Exec(("sleep", "0.5")), Exec(status))
-    return Step(f"{verb} {unit} and see it stay up", calls, impact)
+    What did not run stops first, while its unit file is still there.
+    """
+    actual = change.actual if isinstance(change.actual, Spec) else Spec.model_construct(running=False, enabled=False)
+    paths = {item.path for item in change.delta.fields}
+    was = systemctl.State(bool(actual.running), bool(actual.enabled), bool(actual.masked))
+    return Undo(tuple(systemctl.back(units.full(change.address.name), was, paths)), early=not actual.running)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import bringers, created, deleted, later, no_references, own_identity, refused, updated
@@ -9,7 +10,7 @@ from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
 from vinfra.model.blueprint import Resource
-from vinfra.model.change import Change, Delta, FieldChange
+from vinfra.model.change import Change, Delta, FieldChange, Undo
 from vinfra.model.kind import Answers, Removal, Scope
 from vinfra.model.question import Question, ReadFile
 from vinfra.model.spec import field
@@ -145,3 +146,19 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
         line = f"{name} = {value}\n".encode()
         found.append(Step(f"set {name} = {value} at boot", (Write(persisted(name), line, "0644", "root", "root"),)))
     return found
+
+
+def undo(change: Change, scope: Scope) -> Undo | str:
+    """The former value now, and the former file at boot, or none."""
+    before = {item.path: item.before for item in change.delta.fields}
+    if "persisted" in before and before["persisted"] is None and change.actual is not None:
+        return f"{persisted(change.address.name)} held more than this key, and nobody knows what"
+    found: list[Step] = []
+    for path, value in before.items():
+        if value is None:
+            found += steps(replace(change, desired=None), scope)
+        else:
+            one = tuple(item for item in change.delta.fields if item.path == path)
+            wish = replace(change, delta=replace(change.delta, fields=one), desired=Spec.model_construct(value=value))
+            found += steps(wish, scope)
+    return Undo(tuple(found))

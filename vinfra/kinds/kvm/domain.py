@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import SAME, changed, compare, created, deleted, own_identity, refused, updated
-from vinfra.kinds.kvm import acceleration, domain_xml, hardware, machine, ownership
+from vinfra.kinds.kvm import acceleration, domain_back, domain_xml, hardware, machine, ownership
 from vinfra.kinds.kvm.domain_xml import ASPECTS, shown
 from vinfra.kinds.kvm.drives import snapshots
 from vinfra.kinds.kvm.virsh import DOMAINS, HYPERVISOR, NETWORKS, POOLS, Found, found, missing
@@ -29,8 +29,6 @@ ORDER = 140
 SHARED = False
 TRAITS = frozenset({Trait.TOP})
 
-# Seconds that a system may take to shut down before that counts as failed.
-GRACE = 120.0
 REMOVAL = Removal(Impact.REPLACE, "the machine is gone; its disks are volumes")
 # A state of libvirt's in the words of a blueprint; one that is not here passes by itself and says nothing.
 POWER = {"running": "running", "idle": "running", "shut off": "stopped", "paused": "paused"}
@@ -209,7 +207,7 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
     name, desired, notes = change.address.name, change.desired, change.notes
     domain: Found | None = notes.get("domain")
     if not isinstance(desired, Spec):
-        return [_removal(name, domain.active)] if domain is not None else []
+        return [domain_back.removal(name, domain.active)] if domain is not None else []
     wish = hardware.wish(name, desired, scope, notes["site"], notes.get("defined"))
     owner = (scope.owner, str(change.address))
     autostart = Virt(Verb.DOMAIN_AUTOSTART, name, number=int(bool(desired.autostart)))
@@ -231,7 +229,7 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
         result.append(Step(f"{'start' if desired.autostart else 'do not start'} {name} with its host", (autostart,)))
     if restart:
         resumed = start.calls if domain.state == "paused" else ()  # what is paused hears no power button
-        down = (*resumed, Virt(Verb.DOMAIN_SHUTDOWN, name, seconds=GRACE))
+        down = (*resumed, Virt(Verb.DOMAIN_SHUTDOWN, name, seconds=domain_back.GRACE))
         back = Virt(Verb.DOMAIN_START, name, xml=domain.definition)
         again = (back,) if desired.power != "stopped" else ()
         result.append(Step(f"shut {name} down{' and start it' * bool(again)}", (*down, *again), Impact.RESTART))
@@ -240,11 +238,4 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
     return result
 
 
-def _removal(name: str, running: bool) -> Step:
-    """What goes need not be asked for ever: after its time its power is cut, which is said before."""
-    undefine = Virt(Verb.DOMAIN_UNDEFINE, name)
-    if not running:
-        return Step(f"undefine {name}", (undefine,), Impact.REPLACE)
-    down = Virt(Verb.DOMAIN_SHUTDOWN, name, number=1, seconds=GRACE)
-    said = f"shut {name} down, or cut its power after {GRACE:g} s, and undefine it"
-    return Step(said, (down, undefine), Impact.REPLACE)
+undo = domain_back.undo

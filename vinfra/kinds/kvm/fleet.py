@@ -14,6 +14,7 @@ from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta
 from vinfra.model.kind import Answers, Removal, Scope, Trait
 from vinfra.model.question import Question
+from vinfra.model.rollout import Rollout
 from vinfra.model.spec import Spec as Shape
 from vinfra.model.spec import field
 from vinfra.model.step import Step
@@ -60,6 +61,12 @@ class Own(Shape):
         when=PLACED,
     )
     anti_affinity: Text = field("Machines with the same word here never share a host.", default="", when=PLACED)
+    rollout: Rollout | None = field(
+        "How a change is rolled out over the members, as under a host pattern: in which batches, and what must hold "
+        "before the next.",
+        compared=False,
+        examples=({"batch": "25%", "monitor": "10s", "health": ["ssh", {"tcp": 80}]},),
+    )
 
 
 class Spec(Own, machine.Spec):

@@ -13,7 +13,7 @@ from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present
 from vinfra.model.blueprint import Resource
-from vinfra.model.change import Change, Delta
+from vinfra.model.change import Change, Delta, Undo
 from vinfra.model.inventory import Host
 from vinfra.model.kind import Answers, Removal, Scope, Trait
 from vinfra.model.mark import GUEST_NAMESPACE
@@ -136,3 +136,8 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
     login = _login(name, desired, scope.host)
     call = AwaitGuest(name, login, desired.network or "", desired.via == "jump", desired.timeout)
     return [Step(f"wait until {name} answers by SSH", (call,), timeout=desired.timeout)]
+
+
+def undo(change: Change, scope: Scope) -> Undo:
+    """It is waited for again once its machine is what it was; a new one goes with its machine."""
+    return Undo() if change.delta.action is Action.CREATE else Undo(tuple(steps(change, scope)))

@@ -6,6 +6,7 @@ libvirt's read-only connection does not show what is in a volume, so a digest of
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,7 @@ from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.answer import Absent, Answer, Present
 from vinfra.model.blueprint import Resource
-from vinfra.model.change import Change, Delta, FieldChange
+from vinfra.model.change import Change, Delta, FieldChange, Undo
 from vinfra.model.kind import Answers, Removal, Scope
 from vinfra.model.mark import Mark, State
 from vinfra.model.question import Question
@@ -226,3 +227,10 @@ def _calls(file: str, pool: str, content: bytes, size: int, there: int | None) -
     if there is None or there < size:
         yield Virt(Verb.VOLUME_CREATE, file, pool, xml=storage.xml(file, "raw", size))
     yield Virt(Verb.VOLUME_UPLOAD, file, pool, content=content.ljust(max(size, there or 0), b"\0"))
+
+
+def undo(change: Change, scope: Scope) -> Undo | str:
+    """A new one goes; what another one held cannot be read."""
+    if change.delta.action is not Action.CREATE:
+        return "what it held before cannot be read back"
+    return Undo(tuple(steps(replace(change, desired=None), scope)), early=True)

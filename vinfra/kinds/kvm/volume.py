@@ -13,7 +13,7 @@ from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.answer import Absent, Answer, Present
 from vinfra.model.blueprint import Resource
-from vinfra.model.change import Change, Delta, FieldChange
+from vinfra.model.change import Change, Delta, FieldChange, Undo
 from vinfra.model.kind import Answers, Removal, Scope, Trait
 from vinfra.model.question import Question
 from vinfra.model.spec import field
@@ -245,3 +245,11 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
         return [Step(f"copy {path} to {file}", (*calls, call, refresh), impact, NO_LONGER_THAN)]
     create = Virt(Verb.VOLUME_CREATE, file, pool.name, xml=storage.xml(file, desired.format, size, (path, sort)))
     return [Step(f"create {file} on {path}", (*calls, refresh, create), impact)]
+
+
+def undo(change: Change, scope: Scope) -> Undo | str:
+    """A new one goes, with the machine that it was made for."""
+    if change.delta.action is not Action.CREATE:
+        return "a disk that has grown does not get smaller again"
+    call = Virt(Verb.VOLUME_DELETE, change.notes["file"], change.notes["pool"].name)
+    return Undo((Step(f"delete {change.notes['file']}", (call,), Impact.DATA_LOSS),), early=True)

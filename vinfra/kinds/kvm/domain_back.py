@@ -1,0 +1,51 @@
+"""How a domain goes: for good, or back to the definition that it had before it was changed."""
+
+from collections.abc import Iterator
+
+from vinfra.kinds.kvm.virsh import Found
+from vinfra.model.action import Impact
+from vinfra.model.change import Change, Undo
+from vinfra.model.kind import Scope
+from vinfra.model.step import Step, Verb, Virt
+
+# Seconds that a system may take to shut down before that counts as failed.
+GRACE = 120.0
+
+
+def removal(name: str, running: bool) -> Step:
+    """What goes need not be asked for ever: after its time its power is cut, which is said before."""
+    undefine = Virt(Verb.DOMAIN_UNDEFINE, name)
+    if not running:
+        return Step(f"undefine {name}", (undefine,), Impact.REPLACE)
+    down = Virt(Verb.DOMAIN_SHUTDOWN, name, number=1, seconds=GRACE)
+    said = f"shut {name} down, or cut its power after {GRACE:g} s, and undefine it"
+    return Step(said, (down, undefine), Impact.REPLACE)
+
+
+def undo(change: Change, _scope: Scope) -> Undo | str:
+    """The former definition, and what runs of it; a new machine goes."""
+    domain: Found | None = change.notes.get("domain")
+    if domain is None:
+        return Undo((removal(change.address.name, running=True),), early=True)
+    if not domain.persistent:
+        return "it was not defined before, it only ran"
+    if domain.state == "paused":
+        return "it was paused, and nothing here pauses it again"
+    if any(item.path.endswith(".running") and item.impact is Impact.RESTART for item in change.delta.fields):
+        return "what runs is not what is defined, so no restart would bring it back"
+    return Undo(tuple(_back(change, domain)))
+
+
+def _back(change: Change, domain: Found) -> Iterator[Step]:
+    name, live, paths = change.address.name, change.notes["live"], {item.path for item in change.delta.fields}
+    restarted = live is not None and any(item.impact is Impact.RESTART for item in change.delta.fields)
+    define = Virt(Verb.DOMAIN_DEFINE, name, xml=domain.definition)
+    autostart = Virt(Verb.DOMAIN_AUTOSTART, name, number=int(domain.autostart))
+    yield Step(f"define {name} as it was", (define, autostart))
+    down, start = Virt(Verb.DOMAIN_SHUTDOWN, name, seconds=GRACE), Virt(Verb.DOMAIN_START, name)
+    if restarted:
+        yield Step(f"shut {name} down and start it", (down, start), Impact.RESTART)
+    elif live is not None and paths & {"memory", "memory.running"}:
+        yield Step(f"give {name} its former memory", (Virt(Verb.DOMAIN_MEMORY, name, number=live["memory"].current),))
+    elif live is None and "power" in paths:
+        yield Step(f"shut {name} down", (down,), Impact.RESTART)
