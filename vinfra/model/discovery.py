@@ -21,7 +21,8 @@ class HostState:
     `error` says why it could not be read; everything else is then empty.
 
     `resources` are the placed ones, with what a blueprint left behind added (desired None); `around` are those that are
-    declared there as well, but not looked at this time. `lease` says who may change it now. `refused` says why a
+    declared there as well, but not looked at this time. `lease` says who may change it now. `formerly` are names that
+    the owner had before. `refused` says why a
     resource could not be placed, such as a template over a fact that this host does not have.
     """
 
@@ -36,6 +37,7 @@ class HostState:
     refused: Mapping[Address, str] = field(default_factory=dict)
     complaints: tuple[str, ...] = ()
     lease: Lease = NOBODYS
+    formerly: frozenset[str] = frozenset()
     seconds: float = 0.0
 
     def scopes(self, kinds: Kinds) -> dict[str, Scope]:
@@ -55,6 +57,7 @@ class HostState:
                 marks={name: tuple(found) for name, found in known.get(kind, {}).items()},
                 siblings=siblings,
                 owner=self.owner,
+                formerly=self.formerly,
             )
             for kind in kinds
             if kind in wanted

@@ -19,10 +19,13 @@ VERSION = 1
 
 
 class Birth(StrEnum):
-    """Whether the object is vinfra's own (`created`) or was there before (`found`), which it never deletes."""
+    """Whether the object is vinfra's own: `created` by it, or `adopted` because somebody said so. What it merely
+    `found` there is never deleted.
+    """
 
     CREATED = "created"
     FOUND = "found"
+    ADOPTED = "adopted"
 
 
 class State(StrEnum):
@@ -35,7 +38,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One object's mark: which blueprint owns it, whether it made it, which fields it set, when and by which run.
+    """One object's mark: which blueprint owns it, whether it made it, which fields it set; when, who, which run.
 
     `host` is the host's name in the inventory. `digest` and, where there is git, `commit` tell the version of the
     blueprint. `identity` holds the values without which the object could not be found again once its block is gone (a
@@ -55,7 +58,18 @@ class Mark:
     commit: str = ""
     run: str = ""
     time: str = ""
+    who: str = ""
     version: int = VERSION
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells an object's marks from those of others: blueprint, kind, name."""
+        return self.blueprint, self.kind, self.name
+
+    @property
+    def ours(self) -> bool:
+        """Whether the object goes when its blueprint no longer names it."""
+        return self.birth is not Birth.FOUND
 
     def line(self) -> str:
         """The mark as one line of its file."""
@@ -82,10 +96,9 @@ def parse(text: str) -> tuple[dict[tuple[str, str, str], Mark], list[str]]:
             continue
         if mark.version > VERSION:
             complaints.append(f"mark of a newer vinfra (version {mark.version}): {mark.kind} {mark.name}")
-        key = (mark.blueprint, mark.kind, mark.name)
-        marks.pop(key, None)
+        marks.pop(mark.key, None)
         if mark.state is not State.RELEASED:
-            marks[key] = mark
+            marks[mark.key] = mark
     return marks, complaints
 
 
