@@ -1,6 +1,7 @@
 """What a request aims at: the resources, and the hosts that must be read for them. Pure."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cached_property
 
@@ -77,6 +78,13 @@ class Aim:
         )
 
     @cached_property
+    def patterned(self) -> frozenset[Address]:
+        """What a --target names by a pattern alone, and nobody wrote out."""
+        named = [item for item in self.request.targets if not any(sign in item for sign in "*?[")]
+        aimed = (item for item in self.wish.resources if self.aimed(item))
+        return frozenset(item.address for item in aimed if not {*names_of(item)} & {*named})
+
+    @cached_property
     def off(self) -> frozenset[str]:
         """Machines that are to be off: what is declared of them as hosts waits."""
         found = (item for item in self.movable if getattr(item.desired, "power", "") == "stopped")
@@ -96,3 +104,13 @@ def selected(inventory: Inventory, pattern: str) -> tuple[str, ...]:
     if selection.complaint or not selection.hosts:
         raise UsageError(f"hosts {pattern!r}: {selection.complaint or selection.warning or 'names no host'}")
     return selection.hosts
+
+
+def require_declared(request: Request, wish: Wish) -> None:
+    """Each target must name something that is declared. Raises UsageError."""
+    known = {name for item in wish.resources for name in names_of(item)}
+    for target in request.targets:
+        if not any(fnmatchcase(name, target) for name in known):
+            near = get_close_matches(target, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "declare it first; `vinfra validate` lists what is declared"
+            raise UsageError(f"{target!r} is not declared in {request.blueprint}", hint)

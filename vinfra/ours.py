@@ -1,22 +1,66 @@
-"""What on a host is this blueprint's by its marks: what has left it, and what a newer version of it made."""
+"""What on a host is this blueprint's by its marks: what left it, what a newer version of it made, what it takes over,
+and what it owned under a former name.
+"""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from vinfra.checkout import Checkout
+from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
-from vinfra.model.mark import Mark
+from vinfra.model.blueprint import Resource
+from vinfra.model.change import Change, Delta
+from vinfra.model.discovery import Marks
+from vinfra.model.kind import Kinds
+from vinfra.model.mark import Birth, Mark, State
 from vinfra.model.request import Request, Wish
+from vinfra.model.source import NOWHERE
 
 
 @dataclass(eq=False)
 class Ours:
-    """Marks held against a wish; `everywhere` (a destroy) wants nothing of it."""
+    """Marks held against a wish; `everywhere` (a destroy) wants nothing of it.
+
+    `takes` says which of the wish is to be adopted. `found` are each host's marks as they are there, `former` those
+    among them that stand under a former name of the blueprint, by the key that they are to have.
+    """
 
     request: Request
     wish: Wish
     everywhere: bool = False
+    takes: Callable[[Resource], bool] = lambda _: False
+    kinds: Kinds = field(default_factory=dict)
+    found: dict[str, Marks] = field(default_factory=dict)
+    former: dict[str, dict[tuple[str, str, str], Mark]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The owner."""
+        return self.wish.blueprint.name
+
+    def seen(self, host: str, marks: Marks) -> Marks:
+        """The marks of a host as if all that is to be adopted or renamed were so already."""
+        self.found[host] = marks
+        old = [mark for mark in marks.values() if mark.blueprint in self.wish.blueprint.formerly]
+        self.former[host] = {(self.name, mark.kind, mark.name): mark for mark in old}
+        renamed = {key: replace(mark, blueprint=self.name) for key, mark in self.former[host].items()}
+        kept = {key: mark for key, mark in marks.items() if mark.blueprint not in self.wish.blueprint.formerly}
+        known = {**renamed, **kept}
+        return known | {mark.key: mark for mark in self._adopted(host, known)}
+
+    def _adopted(self, host: str, marks: Marks) -> Iterator[Mark]:
+        for resource in self.wish.resources:
+            address = resource.address
+            if address.host not in ("", host) or not self.takes(resource):
+                continue
+            shared = self.kinds[address.kind].SHARED
+            others = [mark for mark in marks.values() if (mark.kind, mark.name) == (address.kind, address.name)]
+            mine = next((mark for mark in others if mark.blueprint == self.name), None)
+            made = any(mark.ours for mark in others if mark is not mine)
+            birth = (Birth.CREATED if made else Birth.FOUND) if shared else Birth.ADOPTED
+            fresh = Mark(self.name, address.kind, address.name, State.OWNED, birth, host=host)
+            yield mine if mine and (mine.ours or shared) else replace(mine, birth=birth) if mine else fresh
 
     def left(self, mark: Mark, address: Address) -> bool:
         """Whether a mark's object is no longer declared. One machine may have two names: see `mark.host`.
@@ -24,7 +68,7 @@ class Ours:
         An image is not declared for a host, but made where something needs it: see `lazy`.
         """
         elsewhere = mark.host != address.host and mark.host in self.wish.inventory.hosts
-        ours = self.request.prune and mark.blueprint == self.wish.blueprint.name and not elsewhere
+        ours = self.request.prune and mark.blueprint == self.name and not elsewhere
         return ours and address not in self._declared and replace(address, host="") not in self._declared
 
     def lazy(self, address: Address) -> bool:
@@ -61,3 +105,35 @@ class Ours:
         if not before or checkout.written >= mark.time:
             return ""
         return f"last applied from version {mark.digest}, newer than this one, {ours} {advice}"
+
+    def explained(self, row: Change, marks: Marks) -> Change:
+        """A row with what its mark has to do with it: why what goes is ours, and what only changes its owner's name."""
+        key = (self.name, row.address.kind, row.address.name)
+        mark, old = marks.get(key), self.former.get(row.place, {}).get(key)
+        if row.delta == Delta(Action.NOOP) and old is not None and row.desired is not None:
+            reason = f"blueprint {old.blueprint} → {self.name}: its mark"
+            return replace(row, mark=mark, delta=Delta(Action.MOVE, reason=reason))
+        if row.delta.action is not Action.DELETE or row.position is not NOWHERE or mark is None:
+            return row
+        why = [] if self.everywhere else ["left the blueprint"]
+        why.append(f"{made_by(old or mark)}")
+        told = row.delta.reason.removeprefix("refused, ")
+        if told and row.delta.verdict is Verdict.REFUSED:
+            why.insert(0, told)
+        elif told:
+            why.append(told)
+        return replace(row, mark=old or mark, delta=replace(row.delta, reason="; ".join(why)))
+
+
+def made_by(mark: Mark) -> str:
+    """`made by rack-a1, run …, 2026-11-24T…`: who is to be asked about an object."""
+    verb = {Birth.CREATED: "made", Birth.ADOPTED: "adopted", Birth.FOUND: "found"}[mark.birth]
+    known = {"run": mark.run, "at": mark.time, "by": mark.who}
+    return ", ".join((f"{verb} by {mark.blueprint}", *(f"{word} {value}" for word, value in known.items() if value)))
+
+
+def lost(hosts: Mapping[str, Iterable[str]], marks: Mapping[str, Marks], owner: str, kind: str) -> dict[str, list[str]]:
+    """Hosts whose marks are not all there: machines that say themselves that they are the owner's, and have none."""
+    known = {mark.name for found in marks.values() for mark in found.values() if (owner, kind) == mark.key[:2]}
+    missing = {host: sorted(set(names) - known) for host, names in hosts.items()}
+    return {host: names for host, names in missing.items() if names}

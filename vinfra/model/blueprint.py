@@ -52,7 +52,8 @@ class Blueprint:
 
     `variables` are those of var files and of -e, which win over a declaration's scope and over the inventory's.
     `warnings` are lines worth reading that stop nothing. `fleets` holds the members of each fleet by its name,
-    `hosts` all that one of its patterns names, whether anything is declared for them or not.
+    `hosts` all that one of its patterns names, whether anything is declared for them or not. Of `moved:`, `formerly`
+    are names that the blueprint had, `renamed` the fleets that have another name now, new one by old one.
     """
 
     name: str
@@ -63,6 +64,8 @@ class Blueprint:
     warnings: tuple[str, ...] = ()
     fleets: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
     hosts: frozenset[str] = frozenset()
+    formerly: frozenset[str] = frozenset()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.address import Address
+from vinfra.model.mark import Mark
 from vinfra.model.source import NOWHERE, Position
 from vinfra.model.spec import Spec
 from vinfra.model.step import Step
@@ -39,7 +40,7 @@ class Change:
     `desired` is None when the object is to be absent, `actual` when it is. `after` holds the addresses that must be
     done first. `allow`, `protect` and `where` are the resource's own. One that `waits` only waits for something to
     happen, so the other changes of its host run on meanwhile. `came_from` is the host that it was marked
-    on until somebody moved it.
+    on until somebody moved it. `mark` is the one that says why a row is this blueprint's to do: what left it.
     A row with verdict LATER is an upper bound: at apply it is read again, and does at most these fields.
     """
 
@@ -56,6 +57,7 @@ class Change:
     where: str = ""
     waits: bool = False
     came_from: str = ""
+    mark: Mark | None = None
 
     @property
     def place(self) -> str:

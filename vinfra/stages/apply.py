@@ -23,12 +23,14 @@ from vinfra.model.schedule import Schedule
 from vinfra.model.spec import declared
 from vinfra.model.step import Append, Exec, Step
 from vinfra.model.transport import Writer
+from vinfra.process import who
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What running needs: a writer per host, a fresh look at one row (`again`), the marks found, the run's id.
 
+    `former` are the marks that stand under a former name of the blueprint, by host and by the key they are to have.
     `clean` (a destroy): when nothing of the blueprint is left on a host, its mark file goes too.
     """
 
@@ -36,6 +38,7 @@ class Tools:
     again: Callable[[Change], Change]
     marks: Mapping[str, Marks]
     run: str
+    former: Mapping[str, Marks] = field(default_factory=dict)
     forks: int = 50
     clean: bool = False
 
@@ -148,9 +151,10 @@ class _Run:
         if steps[-1].guards:  # what the host takes back must not be noted as done
             steps = (*steps, Step("note the owner", ()))
         claim, confirm = self._marks(change, created=created)
+        done = (confirm, *self._renamed((self.plan.blueprint, change.address.kind, change.address.name), change.place))
         last = len(steps) - 1
         for number, step in enumerate(steps):
-            calls = (*((claim,) if number == 0 else ()), *step.calls, *((confirm,) if number == last else ()))
+            calls = (*((claim,) if number == 0 else ()), *step.calls, *(done if number == last else ()))
             self.observer.step_started(change, step)
             result = self.tools.writer(change.place).run(replace(step, calls=calls))
             self.observer.step_ended(change, step, result)
@@ -185,6 +189,7 @@ class _Run:
             protect=change.protect,
             run=self.tools.run,
             time=datetime.now(UTC).isoformat(timespec="seconds"),
+            who=who(),
         )
         confirm = replace(claim, state=State.OWNED)
         if change.delta.action is Action.DELETE:
@@ -192,6 +197,11 @@ class _Run:
             claim = replace(claim, state=known.state if known else State.CLAIMED)
             confirm = replace(claim, state=State.RELEASED)
         return Append(path_of(owner), claim.line()), Append(path_of(owner), confirm.line())
+
+    def _renamed(self, key: tuple[str, str, str], host: str) -> tuple[Append, ...]:
+        """What the blueprint owned under a former name is released there once it is marked under this one."""
+        old = self.tools.former.get(host, {}).get(key)
+        return (Append(path_of(old.blueprint), replace(old, state=State.RELEASED).line()),) if old else ()
 
     def forget(self, host: str) -> None:
         """Release what this blueprint no longer names on a host but may not delete, or what is already gone."""
@@ -203,7 +213,9 @@ class _Run:
         }
         stale = [mark for address, mark in ours.items() if address in self.released or self._followed(mark, host)]
         calls: tuple[Append | Exec, ...] = tuple(
-            Append(path, replace(mark, state=State.RELEASED).line()) for mark in stale
+            call
+            for mark in stale
+            for call in (Append(path, replace(mark, state=State.RELEASED).line()), *self._renamed(mark.key, host))
         )
         if self.tools.clean and ours and all(map(self._over, ours)):
             calls = (Exec(("rm", "-f", path)),)
@@ -263,7 +275,7 @@ def _bound(agreed: Mapping[str, Any], path: str) -> bool:
 
 def _identity(change: Change, known: Mark | None) -> dict[str, str]:
     """The values that the mark must keep; when the object goes or is left as it is, those it kept so far."""
-    if change.desired is None or (known and change.delta.action is Action.ADOPT):
+    if change.desired is None or (known and known.identity and change.delta.action is Action.ADOPT):
         return dict(known.identity) if known else {}
     shape = type(change.desired)
     return {

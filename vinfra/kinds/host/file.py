@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from vinfra.kinds.compare import bringers, created, deleted, later, refused, updated
 from vinfra.kinds.host import access, ownership, paths, units
+from vinfra.kinds.host import listing as everything
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Verdict
 from vinfra.model.answer import Absent, Answer, Present, Unknown
@@ -69,6 +70,10 @@ class Spec(shape.Spec):
     owner: Text | None = field("The user who owns it, by name or number; a new file is root's.", examples=("www-data",))
     group: Text | None = field("The group that owns it, by name or number; a new file is root's.", examples=("adm",))
     secret: Flag = field("Never show what is in it; implied by a secret content.", default=False, compared=False)
+
+
+ask_all = everything.ask_files
+listing = everything.files
 
 
 def check(name: str, desired: shape.Spec | None) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from vinfra.kinds.compare import bringers, created, deleted, later, refused, updated
 from vinfra.kinds.host import access, triggers, units
+from vinfra.kinds.host import listing as everything
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
@@ -54,6 +55,10 @@ class Spec(shape.Spec):
     reload_on: tuple[Text, ...] | None = field(
         "The same, where a reload is enough.", compared=False, examples=(["file:/etc/nginx/nginx.conf"],)
     )
+
+
+ask_all = everything.ask_services
+listing = everything.services
 
 
 def check(name: str, desired: shape.Spec | None) -> str:

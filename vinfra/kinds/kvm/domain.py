@@ -9,6 +9,7 @@ from typing import Any
 
 from vinfra.kinds.compare import SAME, compare, created, deleted, own_identity, refused, updated
 from vinfra.kinds.kvm import acceleration, domain_xml, hardware, machine, ownership
+from vinfra.kinds.kvm import listing as everything
 from vinfra.kinds.kvm.domain_xml import ASPECTS, shown
 from vinfra.kinds.kvm.drives import snapshots
 from vinfra.kinds.kvm.virsh import DOMAINS, HYPERVISOR, NETWORKS, POOLS, Found, found, missing
@@ -53,6 +54,8 @@ def check(name: str, desired: shape.Spec | None) -> str:
 
 
 identity = own_identity
+ask_all = everything.ask_domains
+listing = everything.domains
 
 
 def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:

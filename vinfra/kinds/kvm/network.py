@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from vinfra.kinds.compare import compare, created, deleted, later, own_identity, refused
+from vinfra.kinds.kvm import listing as everything
 from vinfra.kinds.kvm import network_room, network_xml, ownership, scripts, usage
 from vinfra.kinds.kvm.virsh import DOMAINS, HYPERVISOR, NETWORKS, Found, found, missing
 from vinfra.model import spec as shape
@@ -104,6 +105,8 @@ def check(name: str, desired: shape.Spec | None) -> str:
 
 
 identity = own_identity
+ask_all = everything.ask_networks
+listing = everything.networks
 carried = ownership.carried
 own = network_xml.own
 
