@@ -55,7 +55,13 @@ class Aim:
             name
             for name, host in self.wish.inventory.hosts.items()
             if host.connection != "guest"
-            and (self.movable or (self.within(name) and (self.everywhere or name in named or name in needed)))
+            and (
+                self.movable
+                or (
+                    self.within(name)
+                    and (self.everywhere or self.request.everywhere or name in named or name in needed)
+                )
+            )
         )
 
     def with_needs(self, aimed: set[Address]) -> set[Address]:

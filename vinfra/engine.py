@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vinfra import estate, fleet, imported
+from vinfra import retire as retiring
 from vinfra.aim import require_declared, selected
 from vinfra.errors import InputError, RefusedError, UsageError
 from vinfra.kinds.host import facts as host_facts
@@ -25,6 +26,7 @@ from vinfra.model.plan import Plan
 from vinfra.model.request import Consent, Request, Wish
 from vinfra.model.source import Problem
 from vinfra.report import plan_file
+from vinfra.retire import Retirement
 from vinfra.stages.discover import Search, finish, survey
 from vinfra.stages.expand import expand
 from vinfra.stages.load import load
@@ -118,6 +120,26 @@ def import_host(inventory: Path | None, host: str, observer: Observer = NOBODY) 
     if found.error:
         return "", found
     return imported.blueprint(found, known_kinds(), lambda file: plan(Request(file, inventory, limit=host))), found
+
+
+def retire(
+    inventory: Path | None,
+    host: str,
+    agree: Callable[[Retirement], bool],
+    observer: Observer = NOBODY,
+    *,
+    leave: bool = False,
+) -> tuple[Retirement | None, int]:
+    """Release what is owned on a host, and how many marks that were; None when the inventory does not have it."""
+    machines = _inventory(inventory)
+    if host not in machines.hosts:
+        return None, 0
+    with Connections(machines) as connections:
+        found = estate.survey(connections, [host], {}, 1, observer)[host]
+        if found.error:
+            return Retirement(found), 0
+        whole = Retirement(found, retiring.machines(connections, found))
+        return whole, retiring.retire(connections, whole, agree, "retire", leave=leave)
 
 
 def power(
@@ -220,5 +242,5 @@ def _inventory(file: Path | None) -> Inventory:
 def _inputs(request: Request) -> dict[str, Any]:
     return {
         name: getattr(request, name)
-        for name in ("blueprint", "inventory", "var_files", "extra", "limit", "prune", "supersede")
+        for name in ("blueprint", "inventory", "var_files", "extra", "limit", "prune", "supersede", "everywhere")
     }

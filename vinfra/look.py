@@ -81,7 +81,13 @@ class Look:
         self._check_targets()
         shown = {host: state for host, state in self.states.items() if self._shown(state)}
         made = make_plan(self.wish.blueprint.name, shown, changes, self.placed, self.kinds, self._leftover)
-        warnings = (*self.wish.blueprint.warnings, *self._bystanders(), *self._idle(), *made.warnings)
+        warnings = (
+            *self.wish.blueprint.warnings,
+            *self._ours.losses(),
+            *self._bystanders(),
+            *self._idle(),
+            *made.warnings,
+        )
         return replace(
             made,
             changes=(*self._unplaced(), *made.changes),
@@ -187,6 +193,7 @@ class Look:
         self._divide(bound)
         asked = {host: [*self.placed[host], *self.aim.movable] for host in self.aim.machines}
         surveys = survey(asked, search, reader, self.observer, forks)
+        self._ours.judge(surveys.values())
         sites = {host: self._site(found, owner) for host, found in surveys.items()}
         self.placement = place(self.aim.movable, sites, owner)
         self._divide(self._placed(bound))
@@ -311,7 +318,8 @@ class Look:
         host = state.host
         if not self.aim.within(host):
             return False
-        named = host in self.wish.blueprint.hosts or self._host(host).connection == "guest" or self.everywhere
+        everywhere = self.everywhere or (self.request.everywhere and bool(state.error))
+        named = host in self.wish.blueprint.hosts or self._host(host).connection == "guest" or everywhere
         return named or bool(state.resources)
 
     def _bystanders(self) -> Iterator[str]:

@@ -2,7 +2,7 @@
 and what it owned under a former name.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -16,6 +16,9 @@ from vinfra.model.kind import Kinds
 from vinfra.model.mark import Birth, Mark, State
 from vinfra.model.request import Request, Wish
 from vinfra.model.source import NOWHERE
+from vinfra.stages.discover import Survey
+
+MACHINE = "kvm.domain"
 
 
 @dataclass(eq=False)
@@ -23,7 +26,8 @@ class Ours:
     """Marks held against a wish; `everywhere` (a destroy) wants nothing of it.
 
     `takes` says which of the wish is to be adopted. `found` are each host's marks as they are there, `former` those
-    among them that stand under a former name of the blueprint, by the key that they are to have.
+    among them that stand under a former name of the blueprint, by the key that they are to have. `lost` are machines
+    of ours without a mark, by host.
     """
 
     request: Request
@@ -33,6 +37,7 @@ class Ours:
     kinds: Kinds = field(default_factory=dict)
     found: dict[str, Marks] = field(default_factory=dict)
     former: dict[str, dict[tuple[str, str, str], Mark]] = field(default_factory=dict)
+    lost: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -62,13 +67,31 @@ class Ours:
             fresh = Mark(self.name, address.kind, address.name, State.OWNED, birth, host=host)
             yield mine if mine and (mine.ours or shared) else replace(mine, birth=birth) if mine else fresh
 
+    def judge(self, surveys: Iterable[Survey]) -> None:
+        """Find hosts whose marks are not all there: machines that say themselves that they are ours, and have none.
+
+        Not while a host is dark: the mark of a machine that somebody moved may be there.
+        """
+        surveys = tuple(surveys)
+        marks = (mark for found in surveys for mark in found.state.marks.values())
+        known = {mark.name for mark in marks if mark.key[:2] == (self.name, MACHINE)}
+        for found in surveys if not any(found.error for found in surveys) else ():
+            if names := sorted({one.name for one in found.tenants if one.owner == self.name} - known):
+                self.lost[found.host] = names
+
+    def losses(self) -> Iterator[str]:
+        """A warning for each such host: nothing is pruned on it."""
+        for host, names in self.lost.items():
+            told = f"{', '.join(names)} of this blueprint {'has' if len(names) == 1 else 'have'} no mark there any more"
+            yield f"{host}: {told}; nothing is pruned on it until vinfra adopt took over what is this blueprint's"
+
     def left(self, mark: Mark, address: Address) -> bool:
         """Whether a mark's object is no longer declared. One machine may have two names: see `mark.host`.
 
         An image is not declared for a host, but made where something needs it: see `lazy`.
         """
         elsewhere = mark.host != address.host and mark.host in self.wish.inventory.hosts
-        ours = self.request.prune and mark.blueprint == self.name and not elsewhere
+        ours = self.request.prune and mark.blueprint == self.name and not elsewhere and address.host not in self.lost
         return ours and address not in self._declared and replace(address, host="") not in self._declared
 
     def lazy(self, address: Address) -> bool:
@@ -113,6 +136,8 @@ class Ours:
         if row.delta == Delta(Action.NOOP) and old is not None and row.desired is not None:
             reason = f"blueprint {old.blueprint} → {self.name}: its mark"
             return replace(row, mark=mark, delta=Delta(Action.MOVE, reason=reason))
+        if objection := self._mistaken(row):
+            return replace(row, delta=replace(row.delta, verdict=Verdict.REFUSED, reason=objection))
         if row.delta.action is not Action.DELETE or row.position is not NOWHERE or mark is None:
             return row
         why = [] if self.everywhere else ["left the blueprint"]
@@ -124,16 +149,20 @@ class Ours:
             why.append(told)
         return replace(row, mark=old or mark, delta=replace(row.delta, reason="; ".join(why)))
 
+    def _mistaken(self, row: Change) -> str:
+        """Why a machine whose fleet has another name now does not go, although nothing declares it any more."""
+        machine = row.address.name.partition("/")[0]
+        old = next((name for name in self.wish.blueprint.renamed if machine.startswith(f"{name}-")), None)
+        gone = row.delta.action is Action.DELETE and row.position is NOWHERE and not self.everywhere
+        if old is None or not gone or not row.address.kind.startswith("kvm."):
+            return ""
+        new = self.wish.blueprint.renamed[old]
+        advice = f"see that `name:` in fleet {new} calls one so, or drop that line of `moved:` if it may go"
+        return f"{machine} was of fleet {old}, which is {new} now; {advice}"
+
 
 def made_by(mark: Mark) -> str:
     """`made by rack-a1, run …, 2026-11-24T…`: who is to be asked about an object."""
     verb = {Birth.CREATED: "made", Birth.ADOPTED: "adopted", Birth.FOUND: "found"}[mark.birth]
     known = {"run": mark.run, "at": mark.time, "by": mark.who}
     return ", ".join((f"{verb} by {mark.blueprint}", *(f"{word} {value}" for word, value in known.items() if value)))
-
-
-def lost(hosts: Mapping[str, Iterable[str]], marks: Mapping[str, Marks], owner: str, kind: str) -> dict[str, list[str]]:
-    """Hosts whose marks are not all there: machines that say themselves that they are the owner's, and have none."""
-    known = {mark.name for found in marks.values() for mark in found.values() if (owner, kind) == mark.key[:2]}
-    missing = {host: sorted(set(names) - known) for host, names in hosts.items()}
-    return {host: names for host, names in missing.items() if names}

@@ -43,6 +43,9 @@ OnHosts = Annotated[str, typer.Option("--on", metavar="PATTERN", help="Look only
 Forks = Annotated[int, typer.Option("--forks", metavar="NUMBER", min=1, max=1000, help="How many hosts at a time.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 NoPrune = Annotated[bool, typer.Option("--no-prune", help="Leave alone what has left the blueprint.")]
+AllHosts = Annotated[
+    bool, typer.Option("--all-hosts", help="Look for what left the blueprint on every host of the inventory.")
+]
 Supersede = Annotated[
     bool, typer.Option("--supersede", help="Also change what a version was applied to that this one comes not after.")
 ]
@@ -85,6 +88,7 @@ def request(
     forks: int = 50,
     no_prune: bool = False,
     supersede: bool = False,
+    all_hosts: bool = False,
 ) -> "Request":
     """What the engine is asked."""
     from vinfra.model.request import Request
@@ -102,4 +106,5 @@ def request(
         forks=forks,
         prune=not no_prune,
         supersede=supersede,
+        everywhere=all_hosts,
     )

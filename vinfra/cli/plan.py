@@ -7,6 +7,7 @@ import typer
 
 from vinfra.cli.commands import new_app
 from vinfra.cli.options import (
+    AllHosts,
     Blueprint,
     Extra,
     Forks,
@@ -35,6 +36,7 @@ def plan(
     forks: Forks = 50,
     no_prune: NoPrune = False,
     supersede: Supersede = False,
+    all_hosts: AllHosts = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="Save the plan; `vinfra apply FILE` then runs exactly this."),
@@ -49,7 +51,7 @@ def plan(
     from vinfra.report.progress import Progress
     from vinfra.report.terminal import plan_lines
 
-    asked = request(blueprint, inventory, extra, var_files, limit, target, forks, no_prune, supersede)
+    asked = request(blueprint, inventory, extra, var_files, limit, target, forks, no_prune, supersede, all_hosts)
     output = Output(json)
     with Progress(output.progress_console) as progress:
         found = engine.plan(asked, progress)

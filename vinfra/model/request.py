@@ -14,7 +14,7 @@ from vinfra.model.plan import Plan
 class Request:
     """What the user points at. `extra` are `-e NAME=VALUE` items, `limit` is a pattern of hosts, `targets` patterns
     of addresses, or with `exact` the addresses themselves. `supersede`: also what was applied from a version that this
-    one does not come after.
+    one does not come after. `everywhere`: what left the blueprint is looked for on every host of the inventory.
     """
 
     blueprint: Path
@@ -27,6 +27,7 @@ class Request:
     prune: bool = True
     exact: bool = False
     supersede: bool = False
+    everywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

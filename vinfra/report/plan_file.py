@@ -94,6 +94,7 @@ def read(file: Path) -> Saved:
                 "limit": str(inputs["limit"]),
                 "prune": bool(inputs["prune"]),
                 "supersede": bool(inputs.get("supersede")),
+                "everywhere": bool(inputs.get("everywhere")),
             },
             extra=tuple(map(str, inputs["extra"])),
             digest=document["digest"],

@@ -1,6 +1,5 @@
 """Give the files their meaning: what they declare, for which hosts, with which variables in reach."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -8,14 +7,15 @@ from typing import Any
 
 from vinfra.model.blueprint import Blueprint, Member
 from vinfra.model.inventory import Inventory
-from vinfra.model.kind import Kind, Kinds
+from vinfra.model.kind import Kinds
 from vinfra.model.source import Pointer, Problem
 from vinfra.text.collector import paused
-from vinfra.text.complaint import Complaints, near, pathway, sort_of, unknown
+from vinfra.text.complaint import Complaints, pathway, sort_of, unknown
 from vinfra.text.document import Document
 from vinfra.text.fleet import joined, members
 from vinfra.text.inventory import read_inventory
 from vinfra.text.loaded import Loaded
+from vinfra.text.moved import OWNER, moved
 from vinfra.text.names import known_keys, variables
 from vinfra.text.pattern import within_include
 from vinfra.text.sections import Place, Sections, fleets_in, sections_of
@@ -24,8 +24,6 @@ from vinfra.text.template import Bound, layered
 KEYS = ("blueprint", "vars", "include", "moved")
 INCLUDED_KEYS = ("vars", "include")
 INCLUDE_KEYS = ("file", "with", "hosts")
-MOVED_KEYS = ("from", "to")
-_OWNER = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 def validate(loaded: Loaded, kinds: Kinds) -> tuple[Blueprint, Inventory, list[Problem]]:
@@ -71,7 +69,6 @@ class _Reading:
         if tree is not None:
             known_keys(tree, (*KEYS, *sections_of(self.kinds)), document, (), self.complaints)
             name = self._owner(tree, document)
-            self._moved(tree.get("moved"), document)
             self._file(document, variables(tree.get("vars"), document, ("vars",), self.complaints), ())
         self._name_members(top)
         self.inventory = joined(self.inventory, self.fleets)
@@ -79,6 +76,9 @@ class _Reading:
         for tree, place, includes in self.places:
             if all(self._included_hosts(include, sections) for include in includes):
                 sections.read(tree, place)
+        renames = moved(
+            (document.tree or {}).get("moved"), document, name, self.kinds, self._namings(), self.complaints
+        )
         return Blueprint(
             name=name,
             declarations=tuple(sections.declarations),
@@ -88,6 +88,8 @@ class _Reading:
             warnings=tuple(dict.fromkeys(sections.warnings)),
             fleets=self.fleets,
             hosts=frozenset(sections.hosts),
+            formerly=frozenset(renames.formerly),
+            renamed=renames.fleets,
         )
 
     def _name_members(self, top: Mapping[str, Any]) -> None:
@@ -104,6 +106,11 @@ class _Reading:
                 self.fleets[fleet.name] = found
                 owners |= {member.name: f"a member of fleet {fleet.name}" for member in found}
 
+    def _namings(self) -> dict[str, bool]:
+        """Each fleet, and whether it says itself what its members are called."""
+        declared = (fleet for tree, place, _ in self.places for fleet in fleets_in(tree, place, self.kinds))
+        return {fleet.name: isinstance(fleet.value, dict) and bool(fleet.value.get("name")) for fleet in declared}
+
     def _included_hosts(self, include: _Include, sections: Sections) -> bool:
         """Whether the hosts that an include names exist; why not is told."""
         pointer = (*include.pointer, "hosts")
@@ -114,7 +121,7 @@ class _Reading:
         rule = "lower-case letters, digits, dot, _ and -"
         if name is None:
             self.complaints.add(document, (), f"name the blueprint: `blueprint: NAME`, of {rule}")
-        elif not isinstance(name, str) or not _OWNER.fullmatch(name):
+        elif not isinstance(name, str) or not OWNER.fullmatch(name):
             self.complaints.add(document, ("blueprint",), f"the name holds {rule}, and begins with a letter or digit")
         return str(name or "")
 
@@ -189,42 +196,6 @@ class _Reading:
                 self.complaints.add(include.document, include.pointer, message)
         given = {name: Bound(value, include.scope) for name, value in include.given.items() if name in own}
         self._file(document, {**include.scope, **own, **given}, (*above, include))
-
-    def _moved(self, value: Any, document: Document) -> None:
-        """`moved` has a shape already; what it is for comes with the first kind whose name is not its identity."""
-        if value is None:
-            return
-        if not isinstance(value, list):
-            self.complaints.add(document, ("moved",), f"write a list of {{from: …, to: …}}, not {sort_of(value)}")
-            return
-        for index, entry in enumerate(value):
-            pointer: Pointer = ("moved", index)
-            if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in MOVED_KEYS):
-                self.complaints.add(document, pointer, "write {from: fleet:web, to: fleet:front}")
-                continue
-            known_keys(entry, MOVED_KEYS, document, pointer, self.complaints)
-            self._move(entry, document, pointer)
-
-    def _move(self, entry: dict[str, Any], document: Document, pointer: Pointer) -> None:
-        nouns = {kind.NAME.rpartition(".")[2]: kind for kind in self.kinds.values()}
-        first, second = (entry[key].partition(":")[0] for key in MOVED_KEYS)
-        for key, noun in zip(MOVED_KEYS, (first, second), strict=True):
-            if noun not in nouns or ":" not in entry[key]:
-                message = f"write NOUN:NAME, with one of {', '.join(nouns)}{near(noun, nouns)}"
-                self.complaints.add(document, (*pointer, key), message)
-                return
-        if first != second:
-            self.complaints.add(document, (*pointer, "to"), f"a {first} cannot become a {second}")
-        elif not _movable(nouns[first]):
-            message = (
-                f"a {first}'s name is what it is, so it cannot be renamed; drop the old block, "
-                "vinfra removes what it created"
-            )
-            self.complaints.add(document, pointer, message)
-
-
-def _movable(kind: Kind) -> bool:
-    return bool(getattr(kind, "MOVABLE", False))
 
 
 def _pattern_of(pattern: str, *, included: str | None) -> str | None:

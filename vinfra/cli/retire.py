@@ -1,0 +1,84 @@
+"""`vinfra retire`."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vinfra.cli.commands import new_app
+from vinfra.cli.options import Inventory, Json, Yes, inventory_file
+
+if TYPE_CHECKING:
+    from vinfra.cli.output import Output
+    from vinfra.retire import Retirement
+
+app = new_app()
+
+
+@app.command()
+def retire(
+    host: Annotated[str, typer.Argument(metavar="HOST", help="The host, in the inventory still or no more.")],
+    inventory: Inventory = None,
+    leave_machines: Annotated[
+        bool, typer.Option("--leave-machines", help="Also while it holds machines that a blueprint owns.")
+    ] = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> int:
+    """Give up a host that leaves the inventory: its marks are released, and nothing on it is deleted.
+
+    Of a host that cannot be reached any more this tells which machines were last known there.
+    """
+    from vinfra.cli.running import must_be_agreed
+
+    must_be_agreed("retire", yes, json)
+    from vinfra import engine
+    from vinfra.cli.output import Output
+    from vinfra.errors import ExitCode
+    from vinfra.report import journal
+    from vinfra.report.as_json import document
+    from vinfra.report.estate import owners_lines
+    from vinfra.report.last_known import last_known
+    from vinfra.report.progress import Progress
+    from vinfra.report.runs import runs
+
+    output = Output(json)
+
+    def agree(found: "Retirement") -> bool:
+        output.lines(owners_lines([found.estate]))
+        return yes or _agreed(found)
+
+    with Progress(output.err) as progress:
+        found, released = engine.retire(inventory_file(inventory), host, agree, progress, leave=leave_machines)
+    known = last_known(runs(journal.state_directory()), host) if found is None or found.estate.error else []
+    code = ExitCode.INCOMPLETE if found is not None and found.estate.error else ExitCode.DONE
+    if found is not None and not found.estate.error:
+        told = [f"{name} of {owner}" for name, owner in found.machines]
+        output.text(
+            f"Released {released} marks on {host}; nothing there was deleted. Take it out of the inventory now."
+        )
+        output.text(f"It still holds {', '.join(told)}." if told else "")
+    else:
+        _gone(output, host, found.estate.error if found else "", [item.machine for item in known])
+    machines = [{"name": name, "blueprint": owner} for name, owner in (found.machines if found else ())]
+    body = {"host": host, "unknown": found.estate.error or None if found else "not in the inventory"}
+    hints = [{"name": item.machine, "run": item.run, "time": item.time} for item in known]
+    output.document(document("retire", code, {**body, "released": released, "machines": machines, "last_known": hints}))
+    return int(code)
+
+
+def _gone(output: "Output", host: str, error: str, machines: list[str]) -> None:
+    """What can be said of a host that cannot be asked."""
+    why = f"{host} cannot be read: {error}" if error else f"{host} is not in the inventory, so nobody asks it"
+    output.text(f"{why}. What it holds stays as it is, and nothing here needs to be forgotten.")
+    if machines:
+        output.text(f"Last known there, by the journals of this controller: {', '.join(machines)}.")
+        output.text("Those of fleets are made again elsewhere once no host of the inventory could still hold them.")
+    else:
+        output.text("The journals of this controller know of no machine there.")
+
+
+def _agreed(found: "Retirement") -> bool:
+    sys.stdout.write(f"\nRelease {len(found.estate.marks)} marks on {found.host}. Go on? [y/N] ")
+    sys.stdout.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
