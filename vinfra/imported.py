@@ -17,6 +17,7 @@ from vinfra.model.plan import Plan
 from vinfra.model.values import TYPED
 from vinfra.report.blueprint_file import text
 from vinfra.report.wording import what
+from vinfra.text.expression import has_template
 
 # What is left out may have been what something else leaned on; more rounds than this mean that it does not settle.
 ROUNDS = 5
@@ -54,6 +55,8 @@ def _declarable(item: Item, kinds: Kinds) -> Item:
     kind = kinds[item.address.kind]
     if item.fields is None:
         return item
+    if has_template(item.address.name):
+        return _told(item, "no name in a blueprint can hold a template")
     try:
         desired = kind.Spec.model_validate(dict(item.fields), context=TYPED)
     except ValidationError as error:

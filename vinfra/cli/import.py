@@ -41,7 +41,7 @@ def import_(
     for noun, reason in sorted(found.unread.items()):
         output.warn(f"{host}: {noun}: {reason}")
     if found.error:
-        output.warn(f"{host} cannot be read: {found.error}")
+        output.warn(f"not read: {found.error}")
     elif write is not None:
         _write(write, text)
         output.text(f"Written to {write}. Its plan is empty; vinfra adopt {write} '*' takes over what is in it.")

@@ -41,6 +41,7 @@ def retire(
     from vinfra.report.last_known import last_known
     from vinfra.report.progress import Progress
     from vinfra.report.runs import runs
+    from vinfra.report.visible import several
 
     output = Output(json)
 
@@ -54,10 +55,9 @@ def retire(
     code = ExitCode.INCOMPLETE if found is not None and found.estate.error else ExitCode.DONE
     if found is not None and not found.estate.error:
         told = [f"{name} of {owner}" for name, owner in found.machines]
-        output.text(
-            f"Released {released} marks on {host}; nothing there was deleted. Take it out of the inventory now."
-        )
-        output.text(f"It still holds {', '.join(told)}." if told else "")
+        output.text(f"Released {several(released, 'mark')} on {host}; nothing there was deleted.")
+        if told:
+            output.text(f"It still holds {', '.join(told)}; members of fleets are made again elsewhere.")
     else:
         _gone(output, host, found.estate.error if found else "", [item.machine for item in known])
     machines = [{"name": name, "blueprint": owner} for name, owner in (found.machines if found else ())]
@@ -69,7 +69,7 @@ def retire(
 
 def _gone(output: "Output", host: str, error: str, machines: list[str]) -> None:
     """What can be said of a host that cannot be asked."""
-    why = f"{host} cannot be read: {error}" if error else f"{host} is not in the inventory, so nobody asks it"
+    why = f"Not read: {error}" if error else f"{host} is not in the inventory, so nobody asks it"
     output.text(f"{why}. What it holds stays as it is, and nothing here needs to be forgotten.")
     if machines:
         output.text(f"Last known there, by the journals of this controller: {', '.join(machines)}.")
@@ -79,6 +79,8 @@ def _gone(output: "Output", host: str, error: str, machines: list[str]) -> None:
 
 
 def _agreed(found: "Retirement") -> bool:
-    sys.stdout.write(f"\nRelease {len(found.estate.marks)} marks on {found.host}. Go on? [y/N] ")
+    from vinfra.report.visible import several
+
+    sys.stdout.write(f"\nRelease {several(len(found.estate.marks), 'mark')} on {found.host}. Go on? [y/N] ")
     sys.stdout.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

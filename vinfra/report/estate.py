@@ -22,10 +22,14 @@ def unmanaged_lines(estates: Iterable[Estate]) -> Iterator[Text]:
     rows = {estate.host: [_unmanaged(item) for item in estate.items if not item.owners] for estate in estates}
     yield from _blocks(estates, rows)
     total = sum(map(len, rows.values()))
-    known = [estate for estate in estates if not estate.error]
-    dark = f"; {several(len(estates) - len(known), 'host')} unknown" if len(known) < len(estates) else ""
+    known = sum(not estate.error for estate in estates)
     found = f"{several(total, 'object')} that no blueprint owns" if total else "Nothing that no blueprint owns"
-    yield Text(f"{found}, on {several(len(known), 'host')}{dark}.", style="bold")
+    yield Text(f"{found}, on {several(known, 'host')}{_dark(estates)}.", style="bold")
+
+
+def _dark(estates: Iterable[Estate]) -> str:
+    dark = sum(bool(estate.error) for estate in estates)
+    return f"; {several(dark, 'host')} unknown" if dark else ""
 
 
 def _unmanaged(item: Item) -> tuple[str, ...]:
@@ -63,7 +67,7 @@ def owners_lines(estates: Iterable[Estate], blueprint: str = "") -> Iterator[Tex
     yield from _blocks(estates, rows)
     total = sum(map(len, rows.values()))
     owners = {mark.blueprint for estate in estates for mark in _marks(estate, blueprint)}
-    yield Text(f"{several(total, 'mark')} of {several(len(owners), 'blueprint')}.", style="bold")
+    yield Text(f"{several(total, 'mark')} of {several(len(owners), 'blueprint')}{_dark(estates)}.", style="bold")
 
 
 def _marks(estate: Estate, blueprint: str) -> list[Mark]:
