@@ -241,6 +241,14 @@ def test_a_machine_made_by_hand_is_imported_adopted_and_goes_on_running(
         assert "2 delete, 1 delete with data-loss" in gone
         assert f"left the blueprint; adopted by {kvm_host.name}" in gone
         assert on(DEFINITION) == before
+        dark = tmp_path / "dark.yaml"
+        dark.write_text(f"hosts: {{{kvm_host.name}: {{address: 127.0.0.1, port: 1}}}}")
+        told = vinfra("retire", kvm_host.name, "--yes", expect=4, machines=dark).stdout
+        assert "Last known there, by the journals of this controller: byhand." in told
+        assert "still holds byhand" in run("retire", kvm_host.name, "--leave-machines", "--yes").stdout
+        assert marks(run) == {}
+        run("adopt", file, *nouns, "--yes")
+        assert on(DEFINITION) == before
         run("destroy", file, "--yes", "--max-impact", "data-loss")
         assert "byhand" not in on("virsh list --all --name; virsh vol-list own")
         assert "own" in on("virsh pool-list --name")
