@@ -87,7 +87,7 @@ def test_what_a_blueprint_of_another_name_no_longer_declares_goes_and_its_marks_
     signed(world, "hv2", "old")
     plan = world.plan(FORMERLY + ONE)
     gone = next(row for row in plan.pending if row.address.name == "web-02")
-    assert gone.delta.reason.startswith("left the blueprint; made by old, run run, at ")
+    assert gone.delta.reason.startswith("left the blueprint; made by old, run run, 20")
     world.apply(FORMERLY + ONE)
     assert domains(world) == {"hv1": ["web-01"], "hv2": []}
     assert world.hosts["hv2"].marks == {}

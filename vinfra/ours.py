@@ -164,5 +164,5 @@ class Ours:
 def made_by(mark: Mark) -> str:
     """`made by rack-a1, run …, 2026-11-24T…`: who is to be asked about an object."""
     verb = {Birth.CREATED: "made", Birth.ADOPTED: "adopted", Birth.FOUND: "found"}[mark.birth]
-    known = {"run": mark.run, "at": mark.time, "by": mark.who}
-    return ", ".join((f"{verb} by {mark.blueprint}", *(f"{word} {value}" for word, value in known.items() if value)))
+    told = (f"run {mark.run}" if mark.run else "", mark.time, f"by {mark.who}" if mark.who else "")
+    return ", ".join(filter(None, (f"{verb} by {mark.blueprint}", *told)))

@@ -9,7 +9,7 @@ from rich.text import Text
 from vinfra.model.address import Address
 from vinfra.model.estate import Estate, Item
 from vinfra.model.mark import Birth, Mark, State
-from vinfra.report.as_json import plain
+from vinfra.report.as_json import mark_body, plain
 from vinfra.report.terminal import STYLES, padded
 from vinfra.report.visible import several, visible
 
@@ -89,16 +89,10 @@ def owners_body(estates: Iterable[Estate], blueprint: str = "") -> dict[str, Any
     return {
         "hosts": [
             _host(estate)
-            | {"complaints": list(estate.complaints), "marks": [_mark(mark) for mark in _marks(estate, blueprint)]}
+            | {"complaints": list(estate.complaints), "marks": [mark_body(mark) for mark in _marks(estate, blueprint)]}
             for estate in estates
         ]
     }
-
-
-def _mark(mark: Mark) -> dict[str, Any]:
-    keys = ("blueprint", "kind", "name", "host", "protect", "run", "time", "who", "commit", "digest")
-    told = {key: getattr(mark, key) for key in keys}
-    return {**told, "state": mark.state.value, "birth": mark.birth.value}
 
 
 def _blocks(estates: Sequence[Estate], rows: dict[str, list[tuple[str, ...]]]) -> Iterator[Text]:
