@@ -143,6 +143,8 @@ class Ours:
         why = [] if self.everywhere else ["left the blueprint"]
         why.append(f"{made_by(old or mark)}")
         told = row.delta.reason.removeprefix("refused, ")
+        if told == "protected":
+            told = "protected (declared again with `protect: false` it is not)"
         if told and row.delta.verdict is Verdict.REFUSED:
             why.insert(0, told)
         elif told:

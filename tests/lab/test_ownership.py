@@ -133,7 +133,10 @@ def test_a_guard_outlives_its_block_until_it_is_declared_again_without(
     vinfra("apply", blueprint(tmp_path, {host.name: {"files": guarded}}), "--yes")
     bare = {host.name: {"files": {"/srv/new": {"content": "x"}}}}
     plan = vinfra("plan", blueprint(tmp_path, bare), expect=2).stdout
-    assert "refused, protected; left the blueprint; made by trial, run " in plan
+    assert (
+        "refused, protected (declared again with `protect: false` it is not); left the blueprint; made by trial, run "
+        in plan
+    )
     assert "1 create, 1 delete; 1 refused" in plan
     vinfra("apply", blueprint(tmp_path, bare), "--yes", expect=3)
     assert ssh(host, "ls /srv").stdout.split() == ["goes", "kept"]

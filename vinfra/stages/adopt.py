@@ -56,7 +56,7 @@ def _objection(change: Change, state: HostState, found: Marks, shared: bool, car
     name = (change.address.kind, change.address.name)
     others = {mark.blueprint for mark in found.values() if (mark.kind, mark.name) == name and not shared}
     owners = sorted((others | {carried} - {""}) - {state.owner, *state.formerly})
-    return f"owned by blueprint {', '.join(owners)}; release it there first" if owners else ""
+    return f"owned by blueprint {', '.join(owners)}" if owners else ""
 
 
 def _reason(change: Change, mark: Mark | None, shared: bool) -> str:
