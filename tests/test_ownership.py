@@ -39,8 +39,8 @@ def signed(world: World, host: str, blueprint: str) -> None:
     here.lines[:] = [line.replace('"pretend"', f'"{blueprint}"') for line in here.lines] if blueprint else []
     for thing in here.domains.values():
         for side in ("xml", "live"):
-            made = f'blueprint="{blueprint}"' if blueprint else 'away=""'
-            setattr(thing, side, getattr(thing, side).replace('blueprint="pretend"', made))
+            xml = getattr(thing, side).replace('blueprint="pretend"', f'blueprint="{blueprint}"')
+            setattr(thing, side, xml if blueprint else re.sub(r"<vinfra:owner [^>]*/>", "", xml))
 
 
 def test_a_fleet_of_another_name_keeps_its_machines(world: World) -> None:
@@ -137,6 +137,7 @@ def test_members_of_a_fleet_are_adopted_where_they_are(world: World) -> None:
     look.run(plan, Consent(Impact.NONE), "run")
     assert {mark.birth for mark in world.hosts["hv1"].marks.values()} == {Birth.ADOPTED}
     assert world.hosts["hv1"].domains["web-01"].live
+    assert rows(world.plan(WEB)) == []
 
 
 def test_what_another_blueprint_owns_is_not_adopted(world: World) -> None:
