@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.pretend import World
-from tests.test_look import ONE, WEB, domains, rows
+from tests.test_look import LOGIN, ONE, WEB, domains, rows
 from vinfra import engine
 from vinfra.errors import InputError
 from vinfra.look import Look
@@ -37,7 +37,7 @@ def signed(world: World, host: str, blueprint: str) -> None:
     """Everything on a host as if that blueprint had made it; "" for nobody."""
     here = world.hosts[host]
     here.lines[:] = [line.replace('"pretend"', f'"{blueprint}"') for line in here.lines] if blueprint else []
-    for thing in here.domains.values():
+    for thing in (*here.domains.values(), *here.networks.values()):
         for side in ("xml", "live"):
             xml = getattr(thing, side).replace('blueprint="pretend"', f'blueprint="{blueprint}"')
             setattr(thing, side, xml if blueprint else re.sub(r"<vinfra:owner [^>]*/>", "", xml))
@@ -79,6 +79,17 @@ def test_machines_of_a_blueprint_of_another_name_are_not_made_again(world: World
     assert rows(world.plan(FORMERLY + ONE)) == []
     assert rows(world.plan(ONE)) == []
     assert domains(world) == {"hv1": ["web-01"], "hv2": []}
+
+
+def test_a_network_of_a_blueprint_of_another_name_carries_the_new_one(world: World) -> None:
+    lan = "hosts: {hv1: {networks: {lan: {cidr: 192.0.2.0/24}}}}\n"
+    world.apply(lan)
+    signed(world, "hv1", "old")
+    assert rows(world.plan(FORMERLY + lan)) == ["update network:lan on hv1"]
+    world.apply(FORMERLY + lan)
+    assert 'blueprint="pretend"' in world.hosts["hv1"].networks["lan"].xml
+    assert rows(world.plan(lan)) == []
+    assert [mark.blueprint for mark in world.hosts["hv1"].marks.values()] == ["pretend"]
 
 
 def test_what_a_blueprint_of_another_name_no_longer_declares_goes_and_its_marks_too(world: World) -> None:
@@ -138,6 +149,15 @@ def test_members_of_a_fleet_are_adopted_where_they_are(world: World) -> None:
     assert {mark.birth for mark in world.hosts["hv1"].marks.values()} == {Birth.ADOPTED}
     assert world.hosts["hv1"].domains["web-01"].live
     assert rows(world.plan(WEB)) == []
+
+
+def test_what_a_fleet_brings_and_nobody_made_stops_no_adoption(world: World) -> None:
+    world.apply(ONE)
+    signed(world, "hv1", "")
+    _, plan = adopting(world, LOGIN.replace(", networks: [dev]", ""), "fleet:web")
+    assert rows(plan) == ["adopt volume:web-01/root on hv1", "adopt domain:web-01 on hv1"]
+    _, plan = adopting(world, LOGIN, "seed:web-01/seed")
+    assert rows(plan) == ["refused seed:web-01/seed on hv1"]
 
 
 def test_what_another_blueprint_owns_is_not_adopted(world: World) -> None:

@@ -83,12 +83,19 @@ class Aim:
             fnmatchcase(name, item) for name in names_of(resource) for item in self.request.targets
         )
 
+    def whole(self, resource: Resource) -> bool:
+        """Whether it is aimed at, or belongs to a machine of which something is: that has one place for all of it."""
+        return self.aimed(resource) or bool(resource.demand and resource.demand.member in self._members)
+
+    @cached_property
+    def _members(self) -> frozenset[str]:
+        return frozenset(item.demand.member for item in self.wish.resources if item.demand and self.aimed(item))
+
     @cached_property
     def patterned(self) -> frozenset[Address]:
-        """What a --target names by a pattern alone, and nobody wrote out."""
-        named = [item for item in self.request.targets if not any(sign in item for sign in "*?[")]
-        aimed = (item for item in self.wish.resources if self.aimed(item))
-        return frozenset(item.address for item in aimed if not {*names_of(item)} & {*named})
+        """What a --target names by a pattern or a fleet alone, and nobody wrote out."""
+        own = ((item.address, {str(item.address), item.address.reference}) for item in self.wish.resources)
+        return frozenset(address for address, names in own if not names & {*self.request.targets})
 
     @cached_property
     def off(self) -> frozenset[str]:

@@ -127,6 +127,7 @@ def retire(
     host: str,
     agree: Callable[[Retirement], bool],
     observer: Observer = NOBODY,
+    run: str = "",
     *,
     leave: bool = False,
 ) -> tuple[Retirement | None, int]:
@@ -139,7 +140,7 @@ def retire(
         if found.error:
             return Retirement(found), 0
         whole = Retirement(found, retiring.machines(connections, found))
-        return whole, retiring.retire(connections, whole, agree, "retire", leave=leave)
+        return whole, retiring.retire(connections, whole, agree, run, leave=leave)
 
 
 def power(

@@ -149,7 +149,7 @@ class Look:
 
     @cached_property
     def _ours(self) -> Ours:
-        takes = self.aim.aimed if self.adopting else lambda _: False
+        takes = self.aim.whole if self.adopting else None
         return Ours(self.request, self.wish, self.everywhere, takes, self.kinds)
 
     def _leftover(self, mark: Mark, address: Address) -> bool:

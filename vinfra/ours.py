@@ -33,7 +33,7 @@ class Ours:
     request: Request
     wish: Wish
     everywhere: bool = False
-    takes: Callable[[Resource], bool] = lambda _: False
+    takes: Callable[[Resource], bool] | None = None
     kinds: Kinds = field(default_factory=dict)
     found: dict[str, Marks] = field(default_factory=dict)
     former: dict[str, dict[tuple[str, str, str], Mark]] = field(default_factory=dict)
@@ -55,9 +55,9 @@ class Ours:
         return known | {mark.key: mark for mark in self._adopted(host, known)}
 
     def _adopted(self, host: str, marks: Marks) -> Iterator[Mark]:
-        for resource in self.wish.resources:
+        for resource in self.wish.resources if self.takes else ():
             address = resource.address
-            if address.host not in ("", host) or not self.takes(resource):
+            if address.host not in ("", host) or not (self.takes and self.takes(resource)):
                 continue
             shared = self.kinds[address.kind].SHARED
             others = [mark for mark in marks.values() if (mark.kind, mark.name) == (address.kind, address.name)]

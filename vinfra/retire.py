@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from vinfra.errors import RefusedError, TransportError
 from vinfra.kinds.kvm import census
@@ -9,6 +10,7 @@ from vinfra.model.estate import Estate
 from vinfra.model.mark import Mark, State, parse, path_of
 from vinfra.model.question import ReadMarks
 from vinfra.model.step import Append, Step
+from vinfra.process import who
 from vinfra.transport.leases import Leases, holder
 from vinfra.transport.reach import Connections
 
@@ -57,12 +59,13 @@ def retire(
     with Leases(connections, holder(run)) as leases:
         leases.fence(found.host)  # nobody marks anything from here on
         marks = tuple(parse(connections.reader(found.host).ask((ReadMarks(),))[ReadMarks()].text)[0].values())
-        result = leases.writer(found.host).run(Step("release all marks", tuple(_releases(marks))))
+        result = leases.writer(found.host).run(Step("release all marks", tuple(_releases(marks, run))))
     if result.returncode:
         raise TransportError(f"{found.host}: its marks could not be released: {result.err.strip()}")
     return len(marks)
 
 
-def _releases(marks: Iterable[Mark]) -> Iterator[Append]:
+def _releases(marks: Iterable[Mark], run: str) -> Iterator[Append]:
+    time = datetime.now(UTC).isoformat(timespec="seconds")
     for mark in marks:
-        yield Append(path_of(mark.blueprint), replace(mark, state=State.RELEASED).line())
+        yield Append(path_of(mark.blueprint), replace(mark, state=State.RELEASED, run=run, time=time, who=who()).line())

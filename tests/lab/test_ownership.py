@@ -9,7 +9,7 @@ import yaml
 
 from vinfra.lab import Lab, LabHost
 
-from .conftest import Run, Ssh, blueprint, changes, first
+from .conftest import Run, Ssh, Written, blueprint, changes, first
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1qJ0X3p0Jm0o0X3p0Jm0o0X3p0Jm0o0X3p0Jm0o0X eve@desk"
 BY_HAND = f"""set -e
@@ -53,10 +53,11 @@ def marks(vinfra: Run, *arguments: str, **given: Any) -> dict[str, dict[str, Any
 
 
 def test_what_somebody_made_by_hand_is_imported_and_its_plan_is_empty(
-    vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path
+    vinfra: Run, clean_lab: Lab, ssh: Ssh, written: Written, tmp_path: Path
 ) -> None:
     host = first(clean_lab)
     assert ssh(host, BY_HAND).returncode == 0
+    before = written(host)
     file = tmp_path / "found.yaml"
     vinfra("import", host.name, "--write", file)
     text = file.read_text()
@@ -70,6 +71,8 @@ def test_what_somebody_made_by_hand_is_imported_and_its_plan_is_empty(
     assert vinfra("import", host.name).stdout.rstrip() == text.rstrip()
     assert "not written over" in vinfra("import", host.name, "--write", file, expect=1).stderr
     assert file.read_text() == text
+    vinfra("owners", host.name)
+    assert written(host) == before
 
 
 def test_unmanaged_is_what_nobody_owns(vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path) -> None:

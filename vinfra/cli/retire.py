@@ -1,6 +1,7 @@
 """`vinfra retire`."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,15 +30,15 @@ def retire(
 
     Of a host that cannot be reached any more this tells which machines were last known there.
     """
-    from vinfra.cli.running import must_be_agreed
+    from vinfra.cli.running import must_be_agreed, told
 
     must_be_agreed("retire", yes, json)
     from vinfra import engine
     from vinfra.cli.output import Output
     from vinfra.errors import ExitCode
-    from vinfra.report import journal
     from vinfra.report.as_json import document
     from vinfra.report.estate import owners_lines
+    from vinfra.report.journal import Journal, state_directory
     from vinfra.report.last_known import last_known
     from vinfra.report.progress import Progress
     from vinfra.report.runs import runs
@@ -49,21 +50,25 @@ def retire(
         output.lines(owners_lines([found.estate]))
         return yes or _agreed(found)
 
-    with Progress(output.err) as progress:
-        found, released = engine.retire(inventory_file(inventory), host, agree, progress, leave=leave_machines)
-    known = last_known(runs(journal.state_directory()), host) if found is None or found.estate.error else []
-    code = ExitCode.INCOMPLETE if found is not None and found.estate.error else ExitCode.DONE
+    line = told("retire", sys.argv[2:])
+    with Journal(state_directory(), line, Path()) as journal:
+        with Progress(output.err) as progress:
+            machines = inventory_file(inventory)
+            found, released = engine.retire(machines, host, agree, progress, journal.id, leave=leave_machines)
+        journal.exit_code = ExitCode.INCOMPLETE if found is not None and found.estate.error else ExitCode.DONE
+    known = last_known(runs(state_directory()), host) if found is None or found.estate.error else []
+    code = journal.exit_code
     if found is not None and not found.estate.error:
-        told = [f"{name} of {owner}" for name, owner in found.machines]
+        left = [f"{name} of {owner}" for name, owner in found.machines]
         output.text(f"Released {several(released, 'mark')} on {host}; nothing there was deleted.")
-        if told:
-            output.text(f"It still holds {', '.join(told)}; members of fleets are made again elsewhere.")
+        if left:
+            output.text(f"It still holds {', '.join(left)}; members of fleets are made again elsewhere.")
     else:
         _gone(output, host, found.estate.error if found else "", [item.machine for item in known])
-    machines = [{"name": name, "blueprint": owner} for name, owner in (found.machines if found else ())]
+    there = [{"name": name, "blueprint": owner} for name, owner in (found.machines if found else ())]
     body = {"host": host, "unknown": found.estate.error or None if found else "not in the inventory"}
     hints = [{"name": item.machine, "run": item.run, "time": item.time} for item in known]
-    output.document(document("retire", code, {**body, "released": released, "machines": machines, "last_known": hints}))
+    output.document(document("retire", code, {**body, "released": released, "machines": there, "last_known": hints}))
     return int(code)
 
 

@@ -69,7 +69,11 @@ def _blueprint(kinds: Kinds) -> Schema:
     owner = {"description": "the owner that marks carry", "type": "string", "pattern": "^[a-z0-9][a-z0-9._-]*$"}
     reference = {"type": "string", "pattern": "^[a-z]+:."}
     moved = _object({"from": reference, "to": reference}, required=("from", "to"))
-    moved_list = {"description": "renames", "type": ["array", "null"], "items": moved}
+    moved_list = {
+        "description": "names that the blueprint or a fleet had before",
+        "type": ["array", "null"],
+        "items": moved,
+    }
     properties = {"blueprint": owner, **_shared_keys(), "moved": moved_list, **_top(kinds), "hosts": _hosts(kinds)}
     schema = _object(properties, required=("blueprint",))
     return _titled("blueprint", "What hosts are to hold.", {**schema, "$defs": _definitions(kinds)})

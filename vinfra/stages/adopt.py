@@ -12,15 +12,19 @@ from vinfra.model.address import Address
 from vinfra.model.answer import Present
 from vinfra.model.change import Change, Delta
 from vinfra.model.discovery import HostState, Marks
-from vinfra.model.kind import Carries, Kinds
+from vinfra.model.kind import Carries, Kinds, Trait, has
 from vinfra.model.mark import Mark, State
 
 
 def adopt(
     changes: Iterable[Change], state: HostState, kinds: Kinds, found: Marks, patterned: Collection[Address]
 ) -> tuple[Change, ...]:
-    """The rows of one host. `found` are its marks as they are; what a pattern names (`patterned`) need not be there."""
-    rows = (_row(change, state, kinds, found) for change in changes)
+    """The rows of one host. `found` are its marks as they are; what a pattern names (`patterned`) need not be there.
+
+    A row that only waits for something is about no object, and makes none here.
+    """
+    things = (change for change in changes if not has(kinds[change.address.kind], Trait.WAITS))
+    rows = (_row(change, state, kinds, found) for change in things)
     return tuple(row for row in rows if not (row.delta.reason == NOT_THERE and row.address in patterned))
 
 
