@@ -33,6 +33,7 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
 
 _Dumper.add_representer(str, _text)
 _Dumper.add_representer(_Raw, _text)
+_Dumper.add_representer(type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", ""))
 
 
 def text(name: str, estate: Estate, items: Sequence[Item], kinds: Kinds) -> str:
@@ -65,7 +66,7 @@ def _section(kind: Any, items: Iterable[Item]) -> Iterator[str]:
         yield from _comment(item.note, 6) if item.note else ()
         fields = _written(item.fields or {})
         value = fields[kind.SHORTHAND] if set(fields) == {kind.SHORTHAND} else fields
-        yield from _indented(_dumped({item.address.name: value or None}).replace(": null\n", ":\n"), 6)
+        yield from _indented(_dumped({item.address.name: None if value == {} else value}), 6)
     for item in mine:
         if item.fields is None:
             yield from _comment(f"{item.address.reference}: {item.note}", 4)
