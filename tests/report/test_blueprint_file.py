@@ -59,7 +59,7 @@ hosts:
     )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=CONTENT, name=NAME, note=CONTENT)
 def test_it_is_read_as_it_was_meant(
     content: str, name: str, note: str, tmp_path_factory: Any, monkeypatch: Any
