@@ -54,7 +54,11 @@ def test_what_its_kind_would_not_take_is_told_of_alone() -> None:
     odd = (item("host.user", "Odd User", {"uid": 1}), item("host.file", "/etc/{{ x }}", {"content": "x"}))
     plan, _ = planning(())
     made = blueprint(Estate("Rack A", items=(*odd, item("kvm.pool", "p", {"path": 3}))), KINDS, plan)
-    for said in ("# user:Odd User: write a user name", "# file:/etc/{{ x }}: no name", "# pool:p: write the absolute path"):
+    for said in (
+        "# user:Odd User: write a user name",
+        "# file:/etc/{{ x }}: no name",
+        "# pool:p: write the absolute path",
+    ):
         assert said in made
     assert "users:" not in made
 
