@@ -30,9 +30,15 @@ class Retirement:
 
 
 def machines(connections: Connections, estate: Estate) -> tuple[tuple[str, str], ...]:
-    """The machines that a blueprint owns, by its mark here or by their own, as far as they are still there."""
-    there = census.machines(estate.host, connections.reader(estate.host).ask(census.QUESTIONS))
+    """The machines that a blueprint owns, by its mark here or by their own, as far as they are still there.
+
+    While libvirt does not tell, every one that has a mark counts as there.
+    """
+    answers = connections.reader(estate.host).ask(census.QUESTIONS)
+    there = census.machines(estate.host, answers)
     marked = {mark.name: mark.blueprint for mark in estate.marks if mark.kind == MACHINE}
+    if census.absence(answers):
+        return tuple(sorted(marked.items()))
     owned = ((one.name, one.blueprint or marked.get(one.name, "")) for one in there)
     return tuple((name, owner) for name, owner in owned if owner)
 
