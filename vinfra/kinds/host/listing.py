@@ -46,7 +46,7 @@ def _unread(answers: Answers, *questions: Question) -> Iterator[Listed]:
     for question in questions:
         raw = answers.get(question)
         if raw is None or (not raw.ok and raw.returncode not in (2, NO_PROGRAM)):
-            yield Listed("", note=(raw.err.strip() if raw else "") or "the host gave no answer")
+            yield Listed("", note=" ".join(raw.err.split() if raw else ()) or "the host gave no answer")
 
 
 def ask_packages(_answers: Answers) -> Iterable[Question]:
