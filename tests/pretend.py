@@ -56,6 +56,13 @@ def _answered(xml: str, user: str) -> str:
     return re.sub(r"<[\w:]*guest [^>]*/>", "", xml).replace("</metadata>", f"{told}</metadata>")
 
 
+def _noted(xml: str, element: str) -> str:
+    """A domain's XML with an element in its metadata, in place of the one of its sort."""
+    kind = re.search(r":(\w+)", element)
+    assert kind
+    return re.sub(rf"<[\w:]*{kind[1]} [^>]*/>", "", xml).replace("</metadata>", f"{element}</metadata>")
+
+
 class Host:
     """One host. `dead`: it does not answer; `delay`: a guest's boot, in seconds; `lines`: its mark file."""
 
@@ -145,6 +152,9 @@ class Host:
             things.setdefault(call.name, Thing("")).xml = call.xml
         elif verb == "undefine":
             things.pop(call.name, None)
+        elif verb == "metadata":
+            thing = things[call.name]
+            thing.xml, thing.live = (_noted(xml, call.xml) for xml in (thing.xml, thing.live))
         elif thing := things.get(call.name):
             changes = {
                 "start": {"live": thing.live or thing.xml},

@@ -1,6 +1,7 @@
 """What a request aims at: the resources, and the hosts that must be read for them. Pure."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cached_property
 
@@ -57,7 +58,13 @@ class Aim:
             name
             for name, host in self.wish.inventory.hosts.items()
             if host.connection != "guest"
-            and (self.movable or (self.within(name) and (self.everywhere or name in named or name in needed)))
+            and (
+                self.movable
+                or (
+                    self.within(name)
+                    and (self.everywhere or self.request.everywhere or name in named or name in needed)
+                )
+            )
         )
 
     def with_needs(self, aimed: set[Address]) -> set[Address]:
@@ -79,6 +86,20 @@ class Aim:
             fnmatchcase(name, item) for name in names_of(resource) for item in self.request.targets
         )
 
+    def whole(self, resource: Resource) -> bool:
+        """Whether it is aimed at, or belongs to a machine of which something is: that has one place for all of it."""
+        return self.aimed(resource) or bool(resource.demand and resource.demand.member in self._members)
+
+    @cached_property
+    def _members(self) -> frozenset[str]:
+        return frozenset(item.demand.member for item in self.wish.resources if item.demand and self.aimed(item))
+
+    @cached_property
+    def patterned(self) -> frozenset[Address]:
+        """What a --target names by a pattern or a fleet alone, and nobody wrote out."""
+        own = ((item.address, {str(item.address), item.address.reference}) for item in self.wish.resources)
+        return frozenset(address for address, names in own if not names & {*self.request.targets})
+
     @cached_property
     def off(self) -> frozenset[str]:
         """Machines that are to be off: what is declared of them as hosts waits."""
@@ -99,3 +120,13 @@ def selected(inventory: Inventory, pattern: str) -> tuple[str, ...]:
     if selection.complaint or not selection.hosts:
         raise UsageError(f"hosts {pattern!r}: {selection.complaint or selection.warning or 'names no host'}")
     return selection.hosts
+
+
+def require_declared(request: Request, wish: Wish) -> None:
+    """Each target must name something that is declared. Raises UsageError."""
+    known = {name for item in wish.resources for name in names_of(item)}
+    for target in request.targets:
+        if not any(fnmatchcase(name, target) for name in known):
+            near = get_close_matches(target, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "declare it first; `vinfra validate` lists what is declared"
+            raise UsageError(f"{target!r} is not declared in {request.blueprint}", hint)

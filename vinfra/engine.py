@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 
-from vinfra import fleet
-from vinfra.aim import selected
+from vinfra import estate, fleet, imported
+from vinfra import retire as retiring
+from vinfra.aim import require_declared, selected
 from vinfra.errors import InputError, UsageError
 from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.registry import kinds as known_kinds
 from vinfra.look import Look
 from vinfra.model.discovery import HostState
+from vinfra.model.estate import Estate
 from vinfra.model.inventory import Host, Inventory
 from vinfra.model.machine import Machine, Site
 from vinfra.model.outcome import Observer, Observers, Outcome
@@ -24,6 +27,7 @@ from vinfra.model.request import Consent, Request, Wish
 from vinfra.model.source import Problem
 from vinfra.model.spec import Spec
 from vinfra.report import plan_file
+from vinfra.retire import Retirement
 from vinfra.stages.discover import Search, finish, survey
 from vinfra.stages.expand import expand
 from vinfra.stages.judge import judge
@@ -76,6 +80,15 @@ def destroy(request: Request, consent: Consent, observer: Observer = NOBODY, run
         return look.run(judge(made, wish.policies, consent.now()), consent, run)
 
 
+def adopt(request: Request, consent: Consent, observer: Observer = NOBODY, run: str = "") -> Outcome:
+    """Take over what is declared, exists and is aimed at. Nothing of it changes but its mark."""
+    wish = validate(request)
+    require_declared(request, wish)
+    with Connections(wish.inventory) as connections:
+        look, made = _undisturbed(lambda: Look(request, wish, connections, observer, adopting=True))
+        return look.run(judge(made, wish.policies, consent.now()), consent, run)
+
+
 def facts(inventory: Path | None, pattern: str, forks: int = 50, observer: Observer = NOBODY) -> dict[str, HostState]:
     """The hosts of a pattern as they describe themselves; `error` in a state says why one could not be read."""
     machines = _inventory(inventory)
@@ -91,6 +104,48 @@ def sites(inventory: Path | None, pattern: str, forks: int = 50, observer: Obser
     machines = _inventory(inventory)
     with Connections(machines) as connections:
         return fleet.survey(connections, selected(machines, pattern), forks, observer)
+
+
+def estates(
+    inventory: Path | None, pattern: str, forks: int = 50, observer: Observer = NOBODY, *, listing: bool = True
+) -> dict[str, Estate]:
+    """The hosts of a pattern with the marks on them and, if `listing`, everything that kinds can list there."""
+    machines, kinds = _inventory(inventory), known_kinds()
+    with Connections(machines) as connections:
+        hosts = selected(machines, pattern)
+        return estate.survey(connections, hosts, kinds if listing else {}, forks, observer)
+
+
+def import_host(inventory: Path | None, host: str, observer: Observer = NOBODY) -> tuple[str, Estate]:
+    """The text of a blueprint of what is on a host ("" when it cannot be read), and what was found there."""
+    if host not in (known := _inventory(inventory).hosts):
+        near = get_close_matches(host, known, n=1)
+        raise UsageError(f"there is no host {host!r} in the inventory", f"did you mean {near[0]}?" if near else "")
+    found = estates(inventory, host, 1, observer)[host]
+    if found.error:
+        return "", found
+    return imported.blueprint(found, known_kinds(), lambda file: plan(Request(file, inventory, limit=host))), found
+
+
+def retire(
+    inventory: Path | None,
+    host: str,
+    agree: Callable[[Retirement], bool],
+    observer: Observer = NOBODY,
+    run: str = "",
+    *,
+    leave: bool = False,
+) -> tuple[Retirement | None, int]:
+    """Release what is owned on a host, and how many marks that were; None when the inventory does not have it."""
+    machines = _inventory(inventory)
+    if host not in machines.hosts:
+        return None, 0
+    with Connections(machines) as connections:
+        found = estate.survey(connections, [host], {}, 1, observer)[host]
+        if found.error:
+            return Retirement(found), 0
+        whole = Retirement(found, retiring.machines(connections, found))
+        return whole, retiring.retire(connections, whole, agree, run, leave=leave)
 
 
 def power(

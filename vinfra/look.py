@@ -33,6 +33,7 @@ from vinfra.model.plan import Plan
 from vinfra.model.request import Consent, Request, Wish
 from vinfra.ours import Ours
 from vinfra.rolled import Standing, rolled, standing, way_back
+from vinfra.stages.adopt import adopt
 from vinfra.stages.apply import Tools
 from vinfra.stages.apply import apply as run_plan
 from vinfra.stages.diff import diff, unplaced
@@ -61,6 +62,7 @@ class Look:
     connections: Connections
     observer: Observer
     everywhere: bool = False
+    adopting: bool = False
     kinds: Kinds = field(default_factory=known_kinds)
     states: dict[str, HostState] = field(default_factory=dict)
     placement: Placement = field(default_factory=Placement)
@@ -82,7 +84,13 @@ class Look:
         self._check_targets()
         shown = {host: state for host, state in self.states.items() if self._shown(state)}
         made = make_plan(self.wish.blueprint.name, shown, changes, self.placed, self.kinds, self._leftover)
-        warnings = (*self.wish.blueprint.warnings, *self._bystanders(), *self._idle(), *made.warnings)
+        warnings = (
+            *self.wish.blueprint.warnings,
+            *self._ours.losses(),
+            *self._bystanders(),
+            *self._idle(),
+            *made.warnings,
+        )
         made = replace(
             made,
             changes=(*self._unplaced(), *made.changes),
@@ -116,6 +124,7 @@ class Look:
             writer=leases.writer,
             again=self._again,
             marks={host: state.marks for host, state in self.states.items()},
+            former=self._ours.former,
             run=run,
             forks=self.request.forks,
             clean=self.everywhere,
@@ -125,10 +134,10 @@ class Look:
         )
         busy = {row.place for row in plan.runnable} & self.states.keys()
         with leases:
-            leases.take({host: self.states[host].lease for host in busy if self._told(host)})
+            leases.take({host: self.states[host].lease for host in busy if self._read(host)})
             return Outcome(run, plan, *run_plan(plan, tools, self.observer))
 
-    def _told(self, host: str) -> bool:
+    def _read(self, host: str) -> bool:
         """Whether the host was read itself: a machine that is not up yet is held once it is."""
         return bool(self.states[host].facts)
 
@@ -153,7 +162,8 @@ class Look:
 
     @cached_property
     def _ours(self) -> Ours:
-        return Ours(self.request, self.wish, everywhere=self.everywhere)
+        takes = self.aim.whole if self.adopting else None
+        return Ours(self.request, self.wish, self.everywhere, takes, self.kinds)
 
     def _leftover(self, mark: Mark, address: Address) -> bool:
         """Whether a mark's object left this blueprint, is aimed at, and is needed by nothing here any more."""
@@ -179,6 +189,8 @@ class Look:
             leftover=self._leftover,
             allow={} if self.everywhere else self.wish.blueprint.allow,
             around=self._around,
+            seen=self._ours.seen,
+            formerly=self.wish.blueprint.formerly,
         )
 
     def _around(self, host: str) -> list[Resource]:
@@ -195,6 +207,7 @@ class Look:
         self._divide(bound)
         asked = {host: [*self.placed[host], *self.aim.movable] for host in self.aim.machines}
         surveys = survey(asked, search, reader, self.observer, forks)
+        self._ours.judge(surveys.values())
         sites = {host: self._site(found, owner) for host, found in surveys.items()}
         self.placement = place(self.aim.movable, sites, owner)
         self._divide(self._placed(bound))
@@ -228,11 +241,12 @@ class Look:
 
     def _site(self, found: Survey, owner: str) -> Site:
         facts = found.state.facts
+        formerly = self.wish.blueprint.formerly
         return Site(
             host=found.host,
             error=found.error,
             found=found.found,
-            tenants=found.tenants,
+            tenants=[replace(one, owner=owner) if one.owner in formerly else one for one in found.tenants],
             marks=marks_of(found.state.marks.values(), owner),
             labels=self._host(found.host).variables,
             cpus=(facts.get("cpu") or {}).get("count"),
@@ -291,11 +305,19 @@ class Look:
         owner, coming = self.wish.blueprint.name, set[Address]()
         changes: dict[str, tuple[Change, ...]] = {}
         for host, state in self.states.items():
-            changes[host] = diff(state, self.kinds, owner, coming, self.placement.moved, self._behind)
-            changes[host] = tuple(row for row in changes[host] if self._asked_for(row))
+            rows = diff(state, self.kinds, owner, coming, self.placement.moved, self._behind)
+            changes[host] = self._told(tuple(row for row in rows if self._asked_for(row)), state)
             if self.aim.within(host):
                 coming |= {change.address for change in changes[host] if change.runnable}
         return changes
+
+    def _told(self, rows: tuple[Change, ...], state: HostState) -> tuple[Change, ...]:
+        """The rows with what marks have to do with them."""
+        if not self.adopting:
+            return tuple(self._ours.explained(row, state.marks) for row in rows)
+        aimed = {item.address: self.aim.aimed(item) for item in state.resources}
+        rows = tuple(row for row in rows if aimed.get(row.address))
+        return adopt(rows, state, self.kinds, self._ours.found.get(state.host, {}), self.aim.patterned)
 
     def _asked_for(self, change: Change) -> bool:
         """What was read only because something else needed to know it makes no row."""
@@ -310,7 +332,8 @@ class Look:
         host = state.host
         if not self.aim.within(host):
             return False
-        named = host in self.wish.blueprint.hosts or self._host(host).connection == "guest" or self.everywhere
+        everywhere = self.everywhere or (self.request.everywhere and bool(state.error))
+        named = host in self.wish.blueprint.hosts or self._host(host).connection == "guest" or everywhere
         return named or bool(state.resources)
 
     def _bystanders(self) -> Iterator[str]:

@@ -108,3 +108,18 @@ def test_a_mutated_line_is_a_mark_or_a_complaint(at: int, cut: int, put: bytes) 
     assert complaints or len(marks) <= 1
     for mark in marks.values():
         assert parse(mark.line())[0] == marks
+
+
+def test_what_is_adopted_is_ours_and_what_was_merely_found_is_not() -> None:
+    assert [replace(MARK, birth=birth).ours for birth in (Birth.CREATED, Birth.ADOPTED, Birth.FOUND)] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_a_mark_tells_who_and_one_of_before_that_is_read_all_the_same() -> None:
+    assert '"who":"eve@desk"' in replace(MARK, who="eve@desk").line()
+    old = MARK.line().replace('"who":"",', "")
+    assert list(parse(old)[0].values()) == [MARK]
+    assert list(parse(old.replace("{", '{"more":[1],', 1))[0].values()) == [MARK]

@@ -8,6 +8,7 @@ import typer
 
 from vinfra.cli.commands import new_app
 from vinfra.cli.options import (
+    AllHosts,
     Cost,
     Extra,
     Forks,
@@ -41,6 +42,7 @@ def apply(
     forks: Forks = 50,
     no_prune: NoPrune = False,
     supersede: Supersede = False,
+    all_hosts: AllHosts = False,
     max_impact: MaxImpact = Cost.RESTART,
     skip_refused: SkipRefused = False,
     site: Site = None,
@@ -56,10 +58,10 @@ def apply(
     from vinfra.report.plan_file import is_plan
 
     if is_plan(file):
-        if inventory or var_files or limit or target or no_prune or supersede:
+        if inventory or var_files or limit or target or no_prune or supersede or all_hosts:
             raise UsageError(f"{file} is a saved plan: it already says on what it acts", "leave these options out")
         act = partial(engine.apply_saved, file, extra=tuple(extra or ()), site=site_file(site))
     else:
-        asked = request(file, inventory, extra, var_files, limit, target, forks, no_prune, supersede, site)
+        asked = request(file, inventory, extra, var_files, limit, target, forks, no_prune, supersede, site, all_hosts)
         act = partial(engine.apply, asked)
     return carry_out(act, "apply", file, Output(json), yes, max_impact, skip_refused)

@@ -18,11 +18,16 @@ COMMANDS: dict[str, dict[str, str]] = {
         "drift": "Show what is not as the blueprint says.",
         "facts": "Show what hosts tell of themselves.",
         "status": "Hosts, their virtual machines and addresses, at a glance.",
+        "owners": "Which blueprint owns what, and who applied it when.",
+        "unmanaged": "What no blueprint owns.",
+        "import": "Write a blueprint of what is on a host.",
         "graph": "Draw what comes before what.",
     },
     "Change": {
         "apply": "Make it so.",
         "destroy": "Remove what this blueprint created.",
+        "adopt": "Take over what is there already.",
+        "retire": "Give up a host that leaves the inventory.",
         "lab": "Throw-away hosts on this machine to try things on.",
     },
     "Machines": {

@@ -2,6 +2,7 @@
 
 from vinfra.cli.commands import new_app
 from vinfra.cli.options import (
+    AllHosts,
     Blueprint,
     Extra,
     Forks,
@@ -28,6 +29,7 @@ def drift(
     target: Targets = None,
     forks: Forks = 50,
     no_prune: NoPrune = False,
+    all_hosts: AllHosts = False,
     full: Full = False,
     json: Json = False,
 ) -> int:
@@ -39,7 +41,7 @@ def drift(
     from vinfra.report.terminal import drift_lines
 
     output = Output(json)
-    asked = request(blueprint, inventory, extra, var_files, limit, target, forks, no_prune)
+    asked = request(blueprint, inventory, extra, var_files, limit, target, forks, no_prune, all_hosts=all_hosts)
     with Progress(output.progress_console) as progress:
         found = engine.plan(asked, progress)
     output.lines(drift_lines(found, output.width, full))

@@ -49,6 +49,9 @@ OnHosts = Annotated[str, typer.Option("--on", metavar="PATTERN", help="Look only
 Forks = Annotated[int, typer.Option("--forks", metavar="NUMBER", min=1, max=1000, help="How many hosts at a time.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 NoPrune = Annotated[bool, typer.Option("--no-prune", help="Leave alone what has left the blueprint.")]
+AllHosts = Annotated[
+    bool, typer.Option("--all-hosts", help="Look for what left the blueprint on every host of the inventory.")
+]
 Supersede = Annotated[
     bool, typer.Option("--supersede", help="Also change what a version was applied to that this one comes not after.")
 ]
@@ -98,6 +101,7 @@ def request(
     no_prune: bool = False,
     supersede: bool = False,
     site: Path | None = None,
+    all_hosts: bool = False,
 ) -> "Request":
     """What the engine is asked."""
     from vinfra.model.request import Request
@@ -116,4 +120,5 @@ def request(
         prune=not no_prune,
         supersede=supersede,
         site=site_file(site),
+        everywhere=all_hosts,
     )

@@ -9,6 +9,7 @@ import typer
 
 from vinfra.cli.commands import new_app
 from vinfra.cli.options import (
+    AllHosts,
     Blueprint,
     Extra,
     Forks,
@@ -39,6 +40,7 @@ def plan(
     no_prune: NoPrune = False,
     supersede: Supersede = False,
     site: Site = None,
+    all_hosts: AllHosts = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="Save the plan; `vinfra apply FILE` then runs exactly this."),
@@ -55,7 +57,7 @@ def plan(
     from vinfra.report.progress import Progress
     from vinfra.report.terminal import plan_lines
 
-    asked = request(blueprint, inventory, extra, var_files, limit, target, forks, no_prune, supersede, site)
+    asked = request(blueprint, inventory, extra, var_files, limit, target, forks, no_prune, supersede, site, all_hosts)
     output = Output(json)
     with Progress(output.progress_console) as progress:
         found = engine.plan(asked, progress, now=datetime.now(UTC))

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     Act = Callable[[Consent, Observer, str], Outcome]
 
 
+DID = {"destroy": "Destroyed", "adopt": "Adopted"}
+
+
 def must_be_agreed(command: str, yes: bool, json: bool) -> None:
     """Refuse at once where nobody could answer the question to come."""
     if not yes and (json or not (sys.stdin.isatty() and sys.stdout.isatty())):
@@ -77,7 +80,7 @@ def carry_out(act: "Act", command: str, file: Path, output: Output, yes: bool, c
         seconds = time.monotonic() - began
         if outcome.changes or outcome.exit_code:
             again = f"vinfra {' '.join(word if '…' in word else shlex.quote(word) for word in line)}"
-            did = "Destroyed" if command == "destroy" else "Applied"
+            did = DID.get(command, "Applied")
             output.lines(ending_lines(outcome, failures, again, seconds, did))
         outcome = replace(outcome, plan=_noted(outcome.plan, told))
         output.document(outcome_document(outcome, command, failures, seconds))
@@ -94,7 +97,7 @@ def _agreed(command: str, plan: "Plan") -> bool:
     from vinfra.report.visible import several
 
     what = several(len(plan.runnable), "change")
-    sys.stdout.write(f"\n{'Destroy' if command == 'destroy' else 'Apply'}: {what}. Go on? [y/N] ")
+    sys.stdout.write(f"\n{command.capitalize()}: {what}. Go on? [y/N] ")
     sys.stdout.flush()
     answer = sys.stdin.readline()
     return answer.strip().lower() in ("y", "yes")

@@ -56,7 +56,8 @@ class Blueprint:
     `warnings` are lines worth reading that stop nothing. `fleets` holds the members of each fleet by its name, `allow`
     what each fleet's members may cost, also when they leave it. `hosts` are all that one of the patterns names, whether
     anything is declared for them or not; `rollouts` say which of them change a batch at a time. `labels` are for people
-    and for the site's policies.
+    and for the site's policies. Of `moved:`, `formerly` are names that the blueprint had, `renamed` the fleets that
+    have another name now, new one by old one.
     """
 
     name: str
@@ -71,6 +72,8 @@ class Blueprint:
     allow: Mapping[str, Impact] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     rollouts: tuple[Roll, ...] = ()
+    formerly: frozenset[str] = frozenset()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,8 +55,8 @@ class Change:
     `desired` is None when the object is to be absent, `actual` when it is. `after` holds the addresses that must be
     done first. `allow`, `protect`, `where` and `fleet` are the resource's own. One that `waits` only waits for
     something to happen, so the other changes of its host run on meanwhile. `came_from` is the host that it was marked
-    on until somebody moved it, `marks` are all that its host has of it, of whichever blueprint. `held` is its verdict
-    as it was before a policy refused it.
+    on until somebody moved it, `marks` are all that its host has of it, of whichever blueprint; `mark` is the one that
+    says why a row is this blueprint's to do: what left it. `held` is its verdict as it was before a policy refused it.
     A row with verdict LATER is an upper bound: at apply it is read again, and does at most these fields.
     """
 
@@ -76,6 +76,7 @@ class Change:
     marks: tuple[Mark, ...] = ()
     fleet: str = ""
     held: Verdict | None = None
+    mark: Mark | None = None
 
     @property
     def place(self) -> str:

@@ -22,8 +22,8 @@ class HostState:
 
     `resources` are the placed ones, with what a blueprint left behind added (desired None); `around` are those that are
     declared there as well, but not looked at this time. `lease` says who may change it now, `worn` that the owner's
-    mark file is due to be rewritten. `refused` says why a resource could not be placed, such as a template over a fact
-    that this host does not have.
+    mark file is due to be rewritten. `formerly` are names that the owner had before. `refused` says why a resource
+    could not be placed, such as a template over a fact that this host does not have.
     """
 
     host: str
@@ -38,6 +38,7 @@ class HostState:
     complaints: tuple[str, ...] = ()
     worn: bool = False
     lease: Lease = NOBODYS
+    formerly: frozenset[str] = frozenset()
     seconds: float = 0.0
 
     def scopes(self, kinds: Kinds) -> dict[str, Scope]:
@@ -57,6 +58,7 @@ class HostState:
                 marks={name: tuple(found) for name, found in known.get(kind, {}).items()},
                 siblings=siblings,
                 owner=self.owner,
+                formerly=self.formerly,
             )
             for kind in kinds
             if kind in wanted

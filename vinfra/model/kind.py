@@ -25,7 +25,7 @@ Answers = Mapping[Question, Raw]
 class Scope:
     """What a kind sees of one host: its name, its facts, and the resources of this kind that matter there.
 
-    `owner` is the blueprint that is being planned.
+    `owner` is the blueprint that is being planned, `formerly` are names that it had before (`moved:`).
 
     `wanted` are those the blueprint declares (absent ones included) together with those a blueprint left behind, which
     are to go. `marks` are the host's marks of this kind, by name, of every blueprint. `facts` is empty until the first
@@ -42,6 +42,7 @@ class Scope:
     changing: frozenset[str] = frozenset()
     restarting: frozenset[str] = frozenset()
     owner: str = ""
+    formerly: frozenset[str] = frozenset()
 
 
 class Trait(Enum):
@@ -131,6 +132,44 @@ class Reversible(Protocol):
 
         Never asked of a deletion. It must also do when the change was cut off in the middle.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Something that a host has, as a blueprint would declare it. `fields` is None when it cannot be declared, and
+    `note` says what of it cannot. `owner` is the blueprint in its own mark ("" for none).
+    """
+
+    name: str
+    fields: Mapping[str, Any] | None = None
+    note: str = ""
+    owner: str = ""
+
+
+@runtime_checkable
+class Lists(Protocol):
+    """A kind that can list all of its objects on a host, whoever made them: for `import` and `unmanaged`."""
+
+    def ask_all(self, answers: "Answers") -> Iterable[Question]:
+        """What must be read, as `ask`, but by no name."""
+        ...
+
+    def listing(self, scope: Scope, answers: "Answers") -> Iterable[Listed]:
+        """Everything of this kind that is worth a word, in a stable order. `scope` wants nothing; its marks count."""
+        ...
+
+
+@runtime_checkable
+class Carries(Protocol):
+    """A kind whose objects carry their owner on themselves, beside the mark on the host."""
+
+    def carried(self, answer: Answer) -> str:
+        """The blueprint that an object says it belongs to; "" for none."""
+        ...
+
+    def own(self, change: Change, scope: Scope) -> Sequence[Step]:
+        """What writes this blueprint's name there, and changes nothing else."""
         ...
 
 

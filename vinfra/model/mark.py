@@ -22,10 +22,13 @@ WORN = 2000  # lines of a file that are worth rewriting
 
 
 class Birth(StrEnum):
-    """Whether the object is vinfra's own (`created`) or was there before (`found`), which it never deletes."""
+    """Whether the object is vinfra's own: `created` by it, or `adopted` because somebody said so. What it merely
+    `found` there is never deleted.
+    """
 
     CREATED = "created"
     FOUND = "found"
+    ADOPTED = "adopted"
 
 
 class State(StrEnum):
@@ -38,7 +41,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One object's mark: which blueprint owns it, whether it made it, which fields it set, when and by which run.
+    """One object's mark: which blueprint owns it, whether it made it, which fields it set; when, who, which run.
 
     `host` is the host's name in the inventory, `fleet` the fleet that it belongs to. `digest` and, where there is git,
     `commit` tell the version of the blueprint. `identity` holds the values without which the object could not be found
@@ -59,7 +62,18 @@ class Mark:
     run: str = ""
     time: str = ""
     fleet: str = ""
+    who: str = ""
     version: int = VERSION
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells an object's marks from those of others: blueprint, kind, name."""
+        return self.blueprint, self.kind, self.name
+
+    @property
+    def ours(self) -> bool:
+        """Whether the object goes when its blueprint no longer names it."""
+        return self.birth is not Birth.FOUND
 
     def line(self) -> str:
         """The mark as one line of its file."""
@@ -86,10 +100,9 @@ def parse(text: str) -> tuple[dict[tuple[str, str, str], Mark], list[str]]:
             continue
         if mark.version > VERSION:
             complaints.append(f"mark of a newer vinfra (version {mark.version}): {mark.kind} {mark.name}")
-        key = (mark.blueprint, mark.kind, mark.name)
-        marks.pop(key, None)
+        marks.pop(mark.key, None)
         if mark.state is not State.RELEASED:
-            marks[key] = mark
+            marks[mark.key] = mark
     more = len(complaints) - MANY
     return marks, [*complaints[:MANY], *([f"{more} more lines that are no marks"] if more > 0 else [])]
 
@@ -119,7 +132,9 @@ def _mark(data: Any) -> Mark:
     if type(data) is not dict:
         raise TypeError("not a mark of ours")
     texts = {name: _text(data[name]) for name in ("blueprint", "kind", "name")}
-    texts |= {name: _text(data[name]) for name in ("host", "digest", "commit", "run", "time", "fleet") if name in data}
+    texts |= {
+        name: _text(data[name]) for name in ("host", "digest", "commit", "run", "time", "fleet", "who") if name in data
+    }
     version, protect = data.get("version", VERSION), data.get("protect", False)
     fields, identity = data.get("fields", []), data.get("identity", {})
     if [type(version), type(protect), type(fields), type(identity)] != [int, bool, list, dict] or version < 1:

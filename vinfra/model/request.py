@@ -17,7 +17,8 @@ class Request:
     """What the user points at. `extra` are `-e NAME=VALUE` items, `limit` is a pattern of hosts, `targets` patterns
     of addresses, or with `exact` the addresses themselves; `only` then are the hosts that are read, None for all where
     these may be. `supersede`: also what was applied from a version that this one does not come after. `site` is the
-    site file; None for the one beside the inventory, if there is one.
+    site file; None for the one beside the inventory, if there is one. `everywhere`: what left the blueprint is looked
+    for on every host of the inventory.
     """
 
     blueprint: Path
@@ -32,6 +33,7 @@ class Request:
     only: frozenset[str] | None = None
     supersede: bool = False
     site: Path | None = None
+    everywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from vinfra import __version__
 from vinfra.errors import ExitCode, InputError, StepFailed, VinfraError
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, FieldChange
+from vinfra.model.mark import Mark
 from vinfra.model.outcome import Outcome
 from vinfra.model.plan import Plan
 from vinfra.model.policy import Violation
@@ -75,7 +76,7 @@ def violation_body(violation: Violation) -> Document:
 
 
 def change_body(change: Change) -> Document:
-    """One row."""
+    """One row; `mark` is there where a mark is the reason for it."""
     delta = change.delta
     return {
         "address": str(change.address),
@@ -90,7 +91,15 @@ def change_body(change: Change) -> Document:
         "steps": [{"summary": step.summary, "impact": str(step.impact)} for step in change.steps],
         "after": sorted(map(str, change.after)),
         "position": position_body(change.position),
+        **({} if change.mark is None else {"mark": mark_body(change.mark)}),
     }
+
+
+def mark_body(mark: Mark) -> Document:
+    """Whose an object is: who made it so, in which run, when, from which version of the blueprint."""
+    keys = ("blueprint", "kind", "name", "host", "protect", "run", "time", "who", "commit", "digest")
+    told = {key: getattr(mark, key) for key in keys}
+    return {**told, "state": mark.state.value, "birth": mark.birth.value}
 
 
 def _field(field: FieldChange) -> Document:

@@ -104,7 +104,7 @@ class Journal:
         """A change begins."""
         delta = change.delta
         fields = [field.path for field in delta.fields]
-        row = {"action": delta.action.name.lower(), "impact": str(delta.impact), "fields": fields}
+        row = {"host": change.place, "action": delta.action.name.lower(), "impact": str(delta.impact), "fields": fields}
         self._write({"event": "change", "address": str(change.address), **row}, sync=False)
 
     def step_started(self, change: Change, step: Step) -> None:

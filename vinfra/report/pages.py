@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vinfra.model.action import Impact
-from vinfra.model.kind import Kinds
+from vinfra.model.kind import Kinds, Lists
 from vinfra.report.impact import REMOVED, costs
 from vinfra.report.reference import FieldDoc, example, field_docs, kind_doc, standing, type_words
 
@@ -90,7 +90,8 @@ def kinds_page(kinds: Kinds) -> str:
     ]
     for name, kind in kinds.items():
         short = f" A bare value means `{kind.SHORTHAND}`." if kind.SHORTHAND else ""
-        lines += [f"## {name}", "", kind_doc(kind), "", f"{standing(kind)}{short}", ""]
+        listed = " `import` and `unmanaged` list all of them." if isinstance(kind, Lists) else ""
+        lines += [f"## {name}", "", kind_doc(kind), "", f"{standing(kind)}{short}{listed}", ""]
         lines += _table(("Field", "Type", "Default", "Impact", "Meaning"), map(_field_row, field_docs(kind.Spec)))
         lines += ["```yaml", example(kind), "```", ""]
     return _page("Kinds", lines)
@@ -105,8 +106,8 @@ def _field_row(doc: FieldDoc) -> tuple[str, ...]:
 def commands_page(commands: Sequence[Command]) -> str:
     """Every command with its options, and the exit codes."""
     codes = (
-        "0 nothing to do, or done · 1 failed, invalid or wrong usage · 2 differences found (plan, drift) · 3 refused, "
-        "nothing touched · 4 incomplete: some hosts could not be read or were left · 130 interrupted. "
+        "0 nothing to do, or done · 1 failed, invalid or wrong usage · 2 differences found (plan, drift, unmanaged) · "
+        "3 refused, nothing touched · 4 incomplete: some hosts could not be read or were left · 130 interrupted. "
         "When several hold: 130 > 1 > 4 > 3 > 2 > 0."
     )
     lines = [f"Exit codes: {codes}", ""]

@@ -47,6 +47,7 @@ class _Inputs(BaseModel):
     limit: str
     prune: bool
     supersede: bool
+    everywhere: bool
     site: _Path | None
 
 
@@ -92,6 +93,7 @@ class Saved:
             targets=(*self.rows, *self.neighbours),
             prune=inputs.prune,
             supersede=inputs.supersede,
+            everywhere=inputs.everywhere,
             site=site or own,
             exact=True,
             only=None if only is None else frozenset(only),
@@ -167,6 +169,7 @@ def _inputs(request: Request) -> dict[str, Any]:
         "limit": request.limit,
         "prune": request.prune,
         "supersede": request.supersede,
+        "everywhere": request.everywhere,
         "site": str(request.site.absolute()) if request.site else None,
     }
 

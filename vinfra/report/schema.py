@@ -72,7 +72,11 @@ def _blueprint(kinds: Kinds) -> Schema:
     owner = {"description": "the owner that marks carry", "type": "string", "pattern": "^[a-z0-9][a-z0-9._-]*$"}
     reference = {"type": "string", "pattern": "^[a-z]+:."}
     moved = _object({"from": reference, "to": reference}, required=("from", "to"))
-    moved_list = {"description": "renames", "type": ["array", "null"], "items": moved}
+    moved_list = {
+        "description": "names that the blueprint or a fleet had before",
+        "type": ["array", "null"],
+        "items": moved,
+    }
     label = {"type": ["string", "number", "boolean"]}
     described = {"description": "what is to be known of a run, by name: `ticket: CHG-1`"}
     labels = {**described, "type": ["object", "null"], "additionalProperties": label}

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from vinfra.errors import StepFailed, TransportError
-from vinfra.model.action import Action, Impact, Verdict
+from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
+from vinfra.model.bound import beyond
 from vinfra.model.change import Change, Undo
+from vinfra.model.claim import identity, marks_of, now
 from vinfra.model.discovery import Marks
 from vinfra.model.mark import Birth, Mark, State, compact, path_of
 from vinfra.model.outcome import ChangeOutcome, Observer, Status
@@ -23,15 +24,16 @@ from vinfra.model.question import ReadMarks
 from vinfra.model.rolling import Rolls
 from vinfra.model.rollout import Gate, GateEnd, Passage
 from vinfra.model.schedule import Schedule
-from vinfra.model.spec import declared
 from vinfra.model.step import Append, Call, Exec, Step, Write
 from vinfra.model.transport import Writer
+from vinfra.process import who
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What running needs: a writer per host, a fresh look at one row (`again`), the marks found, the run's id.
 
+    `former` are the marks that stand under a former name of the blueprint, by host and by the key they are to have.
     `clean` (a destroy): when nothing of the blueprint is left on a host, its mark file goes too. `worn` are the hosts
     whose mark file is due to be rewritten. `watch` tells which units of a gate are not well, `undo` how a change of
     this run is taken back.
@@ -41,6 +43,7 @@ class Tools:
     again: Callable[[Change], Change]
     marks: Mapping[str, Marks]
     run: str
+    former: Mapping[str, Marks] = field(default_factory=dict)
     forks: int = 50
     clean: bool = False
     worn: frozenset[str] = frozenset()
@@ -203,24 +206,8 @@ class _Run:
         if planned.delta.verdict is not Verdict.LATER:
             return planned
         change = self.tools.again(planned)
-        now, bound = change.delta, planned.delta
-        if now.verdict is not Verdict.OK:
-            raise _Beyond(now.reason or "still not known")
-        # A bound without a value (what an operation would do) is open: the operation itself is what was agreed to.
-        agreed = {item.path: item.after for item in bound.fields}
-        # What is made anew, at no cost to anybody, also gets what its kind gives to each new one (a file's mode).
-        anew = now.action is bound.action is Action.CREATE and now.impact is Impact.NONE
-        more = {
-            item.path
-            for item in now.fields
-            if item.after != agreed.get(item.path, item.after if anew else ...) and _bound(agreed, item.path)
-        }
-        heavier = now.action in (Action.DELETE, Action.REPLACE) and now.action is not bound.action
-        if now.action is not Action.NOOP and (more or heavier or now.impact > bound.impact):
-            what = " ".join((now.action.name.lower(), *sorted(more)))
-            raise _Beyond(
-                f"would {what} ({now.impact}); the plan said at most {bound.action.name.lower()} ({bound.impact})"
-            )
+        if more := beyond(planned.delta, change.delta):
+            raise _Beyond(more)
         return change
 
     def _steps(self, change: Change, *, created: bool) -> None:
@@ -228,13 +215,14 @@ class _Run:
         if steps[-1].risks_access:  # what the host takes back must not be noted as done
             steps = (*steps, Step("note the owner", ()))
         claim, confirm = self._marks(change, created=created)
+        done = (confirm, *self._renamed((self.plan.blueprint, change.address.kind, change.address.name), change.place))
         last = len(steps) - 1
         for number, step in enumerate(steps):
-            calls = (*((claim,) if number == 0 else ()), *step.calls, *((confirm,) if number == last else ()))
+            calls = (*((claim,) if number == 0 else ()), *step.calls, *(done if number == last else ()))
             try:
                 self._step(change, step, calls)
             except StepFailed:
-                if created and number > 0 and not _identity(change, None):
+                if created and number > 0 and not identity(change, None):
                     # It is there, and was not when the plan was made; what the mark would vouch for stays a claim.
                     self.tools.writer(change.place).run(Step("note the owner", (confirm,)))
                 raise
@@ -249,34 +237,10 @@ class _Run:
             raise StepFailed(f"{step.summary}: {said or f'exit status {result.returncode}'}", result.returncode, said)
 
     def _marks(self, change: Change, *, created: bool) -> tuple[Append, Append]:
-        """The claim before the act and the confirmation after it.
-
-        `created` says that nothing was there when the plan was made: what a package of this plan brought is ours too.
-        """
-        address, owner = change.address, self.plan.blueprint
         known = self._known(change, change.place) or self._known(change, change.came_from)
-        claim = Mark(
-            blueprint=owner,
-            kind=address.kind,
-            name=address.name,
-            state=State.CLAIMED,
-            birth=known.birth if known else Birth.CREATED if created else Birth.FOUND,
-            host=change.place,
-            fields=_managed(change),
-            identity=_identity(change, known),
-            digest=self.plan.digest[:16],
-            commit=self.plan.commit,
-            protect=change.protect,
-            run=self.tools.run,
-            time=datetime.now(UTC).isoformat(timespec="seconds"),
-            fleet=change.fleet,
-        )
-        confirm = replace(claim, state=State.OWNED)
-        if change.delta.action is Action.DELETE:
-            # What was ours stays ours when deleting it fails.
-            claim = replace(claim, state=known.state if known else State.CLAIMED, fleet=known.fleet if known else "")
-            confirm = replace(claim, state=State.RELEASED)
-        return Append(path_of(owner), claim.line()), Append(path_of(owner), confirm.line())
+        marks = marks_of(change, known, self.plan, self.tools.run, who(), created=created)
+        claim, confirm = (Append(path_of(mark.blueprint), mark.line()) for mark in marks)
+        return claim, confirm
 
     def _known(self, change: Change, host: str) -> Mark | None:
         return self.tools.marks.get(host, {}).get((self.plan.blueprint, change.address.kind, change.address.name))
@@ -287,9 +251,14 @@ class _Run:
             Mark(self.plan.blueprint, change.address.kind, change.address.name, State.RELEASED, Birth.FOUND),
             host=change.place,
             run=self.tools.run,
-            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            time=now(),
         )
         return Append(path_of(self.plan.blueprint), known.line())
+
+    def _renamed(self, key: tuple[str, str, str], host: str) -> tuple[Append, ...]:
+        """What the blueprint owned under a former name is released there once it is marked under this one."""
+        old = self.tools.former.get(host, {}).get(key)
+        return (Append(path_of(old.blueprint), replace(old, state=State.RELEASED).line()),) if old else ()
 
     def forget(self, host: str) -> None:
         """Release what this blueprint no longer names on a host but may not delete, or what is already gone."""
@@ -301,7 +270,9 @@ class _Run:
         }
         stale = [mark for address, mark in ours.items() if address in self.released or self._followed(mark, host)]
         calls: tuple[Append | Exec, ...] = tuple(
-            Append(path, replace(mark, state=State.RELEASED).line()) for mark in stale
+            call
+            for mark in stale
+            for call in (Append(path, replace(mark, state=State.RELEASED).line()), *self._renamed(mark.key, host))
         )
         if self.tools.clean and ours and all(map(self._over, ours)):
             calls = (Exec(("rm", "-f", path)),)
@@ -368,23 +339,3 @@ _GOOD = (Status.DONE, Status.ALREADY)
 
 class _Beyond(Exception):
     """A row that was to be known later turned out to be more than the plan said."""
-
-
-def _bound(agreed: Mapping[str, Any], path: str) -> bool:
-    return path not in agreed or agreed[path] is not None
-
-
-def _identity(change: Change, known: Mark | None) -> dict[str, str]:
-    """The values that the mark must keep; when the object goes or is left as it is, those it kept so far."""
-    if change.desired is None or (known and change.delta.action is Action.ADOPT):
-        return dict(known.identity) if known else {}
-    shape = type(change.desired)
-    return {
-        name: str(value) for name, value in change.desired if value is not None and declared(shape, name, "identity")
-    }
-
-
-def _managed(change: Change) -> tuple[str, ...]:
-    if change.desired is None:
-        return ()
-    return tuple(sorted(name for name, value in change.desired if value is not None))

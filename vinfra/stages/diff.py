@@ -13,7 +13,7 @@ from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
 from vinfra.model.discovery import HostState
 from vinfra.model.kind import Kind, Kinds, Scope, Trait, has
-from vinfra.model.mark import Birth, Mark, State
+from vinfra.model.mark import Mark, State
 from vinfra.model.source import NOWHERE
 from vinfra.model.spec import Deferred, declared
 
@@ -148,7 +148,7 @@ def _owned(delta: Delta, resource: Resource, kind: Kind, view: Scope, owner: str
         return Delta(Action.ADOPT, reason="protected from now on" if resource.protect else "no longer protected")
     if delta.action is Action.NOOP:
         sharing = kind.SHARED and resource.desired is not None and len(marks) == len(foreign)
-        if sharing and any(mark.birth is Birth.CREATED for mark in foreign):
+        if sharing and any(mark.ours for mark in foreign):
             return Delta(Action.ADOPT, reason=f"shared with blueprint {names}")
         return delta
     if delta.verdict not in (Verdict.OK, Verdict.LATER):

@@ -19,7 +19,7 @@ from vinfra.model.blueprint import Resource
 from vinfra.model.discovery import HostState, Marks
 from vinfra.model.kind import Composite, FactsReader, Kinds, Machines, Tenant
 from vinfra.model.lease import LEASE
-from vinfra.model.mark import DIRECTORY, VERSION, Birth, Mark, parse, worn
+from vinfra.model.mark import DIRECTORY, VERSION, Mark, parse, worn
 from vinfra.model.outcome import Observer
 from vinfra.model.question import Question, Raw, ReadFile, ReadMarks
 from vinfra.model.transport import Reader
@@ -38,7 +38,8 @@ class Search:
     """What is looked for, on behalf of which blueprint. `leftover` says of a mark whether its object left that.
 
     `allow` says by a fleet's name what it may cost that something leaves it. `around` gives what is declared on a host
-    beside what is looked for: kinds see it, and do not read it.
+    beside what is looked for: kinds see it, and do not read it. `seen` gives the marks of a host as this blueprint is
+    to see them; `formerly` are names that the owner had before.
     """
 
     kinds: Kinds
@@ -48,6 +49,8 @@ class Search:
     leftover: Callable[[Mark, Address], bool] = lambda *_: False
     allow: Mapping[str, Impact] = field(default_factory=dict)
     around: Callable[[str], Sequence[Resource]] = lambda _: ()
+    seen: Callable[[str, Marks], Marks] = lambda _, marks: marks
+    formerly: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -141,7 +144,8 @@ def _told(error: Exception) -> str:
 
 def _first(host: str, wanted: tuple[Resource, ...], search: Search, reader: Reader) -> Survey:
     around = tuple(map(_without_deferred, search.around(host)))
-    state = HostState(host, search.owner, resources=tuple(map(_without_deferred, wanted)), around=around)
+    resources = tuple(map(_without_deferred, wanted))
+    state = HostState(host, search.owner, resources=resources, around=around, formerly=search.formerly)
     known = (ReadMarks(), ReadFile(LEASE))
     asked = dict.fromkeys((*search.facts.ask(), *known, *_questions(state, search, {})))
     answers = dict(reader.ask(tuple(asked)))
@@ -149,17 +153,18 @@ def _first(host: str, wanted: tuple[Resource, ...], search: Search, reader: Read
     marks, complaints = _marks(answers[ReadMarks()]) if search.kinds else ({}, [])
     held = lease.parse(answers[ReadFile(LEASE)].text, facts.get("uptime"))
     old = not complaints and worn(answers[ReadMarks()].text, search.owner)
+    marks = search.seen(host, marks)
     state = replace(state, facts=facts, marks=marks, complaints=tuple(complaints), lease=held, worn=old)
     movable = {item.address.kind for item in state.resources if item.demand}
     machines = {name for name in movable if isinstance(search.kinds[name], Machines)}
     views = {name: view for name, view in state.scopes(search.kinds).items() if name in machines}
     found = _read(views, search.kinds, answers)
-    return Survey(host, state, answers, found, tuple(_tenants(machines, search.kinds, answers)))
+    return Survey(host, state, answers, found, tuple(_tenants(search.kinds, answers)))
 
 
-def _tenants(machines: Iterable[str], kinds: Kinds, answers: Mapping[Question, Raw]) -> Iterator[Tenant]:
-    for name in machines:
-        kind = kinds[name]
+def _tenants(kinds: Kinds, answers: Mapping[Question, Raw]) -> Iterator[Tenant]:
+    """Every machine that was seen, whether machines were looked for or not."""
+    for kind in kinds.values():
         if isinstance(kind, Machines):
             yield from kind.tenants(answers)
 
@@ -215,7 +220,7 @@ def _marks(raw: Raw) -> tuple[Marks, list[str]]:
 def _odd(search: Search, marks: Marks) -> Iterator[str]:
     """Marks that would let us delete what cannot have this name: somebody wrote them, or in them."""
     for mark in marks.values():
-        made = mark.birth is Birth.CREATED and mark.blueprint == search.owner and mark.kind in search.kinds
+        made = mark.ours and mark.blueprint == search.owner and mark.kind in search.kinds
         if made and (wrong := search.kinds[mark.kind].check(mark.name, None)):
             yield f"mark of {mark.kind} {mark.name[:80]!r}: {wrong}"
 
@@ -231,7 +236,7 @@ def _leftovers(host: str, search: Search, marks: Marks, staying: Iterable[Resour
     found: list[Resource] = []
     for mark in marks.values():
         address = Address(mark.kind, host, mark.name)
-        ours = mark.birth is Birth.CREATED and mark.version <= VERSION and mark.kind in search.kinds
+        ours = mark.ours and mark.version <= VERSION and mark.kind in search.kinds
         if ours and search.leftover(mark, address):
             references = frozenset().union(*search.kinds[mark.kind].references(mark.name, None))
             pairs = (reference.split(":", 1) for reference in references)

@@ -9,7 +9,7 @@ from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta
 from vinfra.model.discovery import HostState
 from vinfra.model.kind import Kinds, Scope
-from vinfra.model.mark import Birth, Mark
+from vinfra.model.mark import Mark
 from vinfra.model.plan import Plan
 
 
@@ -57,6 +57,6 @@ def _unplaced(resource: Resource, state: HostState) -> Change:
 
 def _kept(state: HostState, leftover: Callable[[Mark, Address], bool]) -> list[Address]:
     """What this blueprint once changed, no longer names, and may not delete because it was there before."""
-    found = [mark for mark in state.marks.values() if mark.birth is Birth.FOUND]
+    found = [mark for mark in state.marks.values() if not mark.ours]
     marked = ((mark, Address(mark.kind, state.host, mark.name)) for mark in found)
     return [address for mark, address in marked if leftover(mark, address)]

@@ -1,6 +1,5 @@
 """Give the files their meaning: what they declare, for which hosts, with which variables in reach."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -9,15 +8,16 @@ from typing import Any
 from vinfra.model.action import Impact
 from vinfra.model.blueprint import Blueprint, Declaration, Member
 from vinfra.model.inventory import Inventory
-from vinfra.model.kind import Kind, Kinds
+from vinfra.model.kind import Kinds
 from vinfra.model.source import Pointer, Problem
 from vinfra.text.collector import paused
-from vinfra.text.complaint import Complaints, near, pathway, sort_of, unknown
+from vinfra.text.complaint import Complaints, pathway, sort_of, unknown
 from vinfra.text.document import Document
 from vinfra.text.fleet import allowed, joined, members
 from vinfra.text.inventory import read_inventory
 from vinfra.text.labels import LABELS, labels
 from vinfra.text.loaded import Loaded
+from vinfra.text.moved import OWNER, moved
 from vinfra.text.names import known_keys, variables
 from vinfra.text.pattern import within_include
 from vinfra.text.rollout import Written, rolls
@@ -27,8 +27,6 @@ from vinfra.text.template import Bound, layered
 KEYS = ("blueprint", LABELS, "vars", "include", "moved")
 INCLUDED_KEYS = ("vars", "include")
 INCLUDE_KEYS = ("file", "with", "hosts")
-MOVED_KEYS = ("from", "to")
-_OWNER = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 def validate(loaded: Loaded, kinds: Kinds) -> tuple[Blueprint, Inventory, list[Problem]]:
@@ -78,7 +76,6 @@ class _Reading:
         if tree is not None:
             known_keys(tree, (*KEYS, *sections_of(self.kinds)), document, (), self.complaints)
             name = self._owner(tree, document)
-            self._moved(tree.get("moved"), document)
             own = variables(tree.get("vars"), document, ("vars",), self.complaints)
             self.labels = labels(tree.get(LABELS), document, own, top, self.complaints)
             self._file(document, own, ())
@@ -88,6 +85,9 @@ class _Reading:
         for tree, place, includes in self.places:
             if all(self._included_hosts(include, sections) for include in includes):
                 sections.read(tree, place)
+        renames = moved(
+            (document.tree or {}).get("moved"), document, name, self.kinds, self._namings(), self.complaints
+        )
         return Blueprint(
             name=name,
             declarations=tuple(sections.declarations),
@@ -101,6 +101,8 @@ class _Reading:
             allow=self.allow,
             labels=self.labels,
             rollouts=rolls([*self.rolled, *sections.rollouts], self.silent, top, self.complaints),
+            formerly=frozenset(renames.formerly),
+            renamed=renames.fleets,
         )
 
     def _name_members(self, top: Mapping[str, Any]) -> None:
@@ -129,6 +131,11 @@ class _Reading:
                 Written(fleet.name, units, value[ROLLOUT], fleet.scope, pointer, fleet.source, "machine")
             )
 
+    def _namings(self) -> dict[str, bool]:
+        """Each fleet, and whether it says itself what its members are called."""
+        declared = (fleet for tree, place, _ in self.places for fleet in fleets_in(tree, place, self.kinds))
+        return {fleet.name: isinstance(fleet.value, dict) and bool(fleet.value.get("name")) for fleet in declared}
+
     def _included_hosts(self, include: _Include, sections: Sections) -> bool:
         """Whether the hosts that an include names exist; why not is told."""
         pointer = (*include.pointer, "hosts")
@@ -139,7 +146,7 @@ class _Reading:
         rule = "lower-case letters, digits, dot, _ and -"
         if name is None:
             self.complaints.add(document, (), f"name the blueprint: `blueprint: NAME`, of {rule}")
-        elif not isinstance(name, str) or not _OWNER.fullmatch(name):
+        elif not isinstance(name, str) or not OWNER.fullmatch(name):
             self.complaints.add(document, ("blueprint",), f"the name holds {rule}, and begins with a letter or digit")
         return str(name or "")
 
@@ -214,42 +221,6 @@ class _Reading:
                 self.complaints.add(include.document, include.pointer, message)
         given = {name: Bound(value, include.scope) for name, value in include.given.items() if name in own}
         self._file(document, {**include.scope, **own, **given}, (*above, include))
-
-    def _moved(self, value: Any, document: Document) -> None:
-        """`moved` has a shape already; what it is for comes with the first kind whose name is not its identity."""
-        if value is None:
-            return
-        if not isinstance(value, list):
-            self.complaints.add(document, ("moved",), f"write a list of {{from: …, to: …}}, not {sort_of(value)}")
-            return
-        for index, entry in enumerate(value):
-            pointer: Pointer = ("moved", index)
-            if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in MOVED_KEYS):
-                self.complaints.add(document, pointer, "write {from: fleet:web, to: fleet:front}")
-                continue
-            known_keys(entry, MOVED_KEYS, document, pointer, self.complaints)
-            self._move(entry, document, pointer)
-
-    def _move(self, entry: dict[str, Any], document: Document, pointer: Pointer) -> None:
-        nouns = {kind.NAME.rpartition(".")[2]: kind for kind in self.kinds.values()}
-        first, second = (entry[key].partition(":")[0] for key in MOVED_KEYS)
-        for key, noun in zip(MOVED_KEYS, (first, second), strict=True):
-            if noun not in nouns or ":" not in entry[key]:
-                message = f"write NOUN:NAME, with one of {', '.join(nouns)}{near(noun, nouns)}"
-                self.complaints.add(document, (*pointer, key), message)
-                return
-        if first != second:
-            self.complaints.add(document, (*pointer, "to"), f"a {first} cannot become a {second}")
-        elif not _movable(nouns[first]):
-            message = (
-                f"a {first}'s name is what it is, so it cannot be renamed; drop the old block, "
-                "vinfra removes what it created"
-            )
-            self.complaints.add(document, pointer, message)
-
-
-def _movable(kind: Kind) -> bool:
-    return bool(getattr(kind, "MOVABLE", False))
 
 
 def _pattern_of(pattern: str, *, included: str | None) -> str | None:

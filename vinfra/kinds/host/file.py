@@ -2,20 +2,19 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
 from vinfra.kinds.compare import bringers, created, deleted, later, refused, updated
-from vinfra.kinds.host import access, ownership, paths, units
+from vinfra.kinds.host import access, contents, ownership, paths, units
+from vinfra.kinds.host import listing as everything
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Verdict
 from vinfra.model.answer import Absent, Answer, Present, Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange, Undo
 from vinfra.model.kind import Answers, Scope
-from vinfra.model.question import Exec as Ask
 from vinfra.model.question import Question, ReadFile
 from vinfra.model.secret import Secret
 from vinfra.model.spec import field
@@ -27,8 +26,6 @@ SECTION = "files"
 SHORTHAND = "content"
 ORDER = 40
 SHARED = False
-
-LIMIT = ReadFile("/").limit
 
 
 def _content(value: Any) -> Any:
@@ -71,6 +68,10 @@ class Spec(shape.Spec):
     secret: Flag = field("Never show what is in it; implied by a secret content.", default=False, compared=False)
 
 
+ask_all = everything.ask_files
+listing = everything.files
+
+
 def check(name: str, desired: shape.Spec | None) -> str:
     """The name is an absolute path; at most one origin of the content."""
     wrong = paths.name_problem(name)
@@ -101,36 +102,16 @@ def ask(scope: Scope, answers: Answers) -> Iterable[Question]:
     yield from paths.ask(paths.watched(scope))
     yield from paths.ask_aliases(scope)
     yield from paths.ask(names, follow=False)
-    for resource in scope.wanted:
-        if isinstance(resource.desired, Spec):
-            yield ReadFile(resource.address.name)
-    if large := _large(scope, answers):
-        yield Ask(("sha256sum", "--", *large))
-
-
-def _large(scope: Scope, answers: Answers) -> list[str]:
-    found = paths.read(paths.watched(scope), answers)
-    names = sorted(item.address.name for item in scope.wanted if item.desired is not None)
-    return [
-        name
-        for name in names
-        if isinstance(there := found[name], paths.Found) and there.sort == "file" and there.size > LIMIT
-    ]
+    yield from contents.ask(scope, answers)
 
 
 def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
     """Each file as it is, links followed."""
     names = [resource.address.name for resource in scope.wanted]
     targets, links = paths.read(paths.watched(scope), answers), paths.read(names, answers, follow=False)
-    sums = _sums(_large(scope, answers), answers)
+    sums = contents.sums(scope, answers)
     found = {item.address.name: _one(item, targets, links, sums, answers) for item in scope.wanted}
     return paths.with_aliases(found, scope, answers)
-
-
-def _sums(large: list[str], answers: Answers) -> dict[str, str]:
-    raw = answers.get(Ask(("sha256sum", "--", *large))) if large else None
-    lines = raw.text.splitlines() if raw else []
-    return {line[66:]: line[:64] for line in lines if len(line) > 66 and not line.startswith("\\")}
 
 
 def _one(
@@ -152,7 +133,7 @@ def _one(
     notes |= {"sort": there.sort, "uid": there.uid, "gid": there.gid, "size": there.size}
     content: str | None = None
     if there.sort == "file" and item.desired is not None:
-        if there.size > LIMIT:
+        if there.size > contents.LIMIT:
             if name not in sums:
                 return Unknown(f"sha256sum could not read {name}")
             notes["sha256"] = sums[name]
@@ -212,23 +193,13 @@ def _new(name: str, desired: Spec, notes: dict[str, Any], scope: Scope) -> Delta
 def _fields(desired: Spec, answer: Present, notes: dict[str, Any]) -> Iterable[FieldChange]:
     actual = answer.actual
     assert isinstance(actual, Spec)
-    if desired.content is not None and not _same(desired.content, actual, notes):
+    if desired.content is not None and not contents.same(desired.content, actual.content, notes):
         before = actual.content if actual.content is not None else f"{notes['size']} bytes, sha256 {notes['sha256']}"
         if desired.secret:
             yield FieldChange("content", None, None, secret=True)
         else:
             yield FieldChange("content", before, desired.content)
     yield from ownership.differences(actual, desired, notes)
-
-
-def _same(wish: str, actual: Spec, notes: dict[str, Any]) -> bool:
-    if "sha256" in notes:
-        return bool(sha256(_bytes(wish)).hexdigest() == notes["sha256"])
-    return bool(wish == actual.content)
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
 
 
 def steps(change: Change, scope: Scope) -> Sequence[Step]:
@@ -241,7 +212,7 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
     if "content" in changed:
         mode = changed.get("mode", desired.mode)
         new = change.delta.action is Action.CREATE
-        write = Write(name, _bytes(desired.content), mode, desired.owner, desired.group, new)
+        write = Write(name, contents.encoded(desired.content), mode, desired.owner, desired.group, new)
         guards = access.guards(name)
         return [Step(f"write {name}", (write, *reload), change.delta.impact, secret=desired.secret, guards=guards)]
     return [replace(ownership.step(name, desired, set(changed)), guards=access.guards(name))]
@@ -252,7 +223,7 @@ def undo(change: Change, scope: Scope) -> Undo | str:
     new = change.delta.action is Action.CREATE
     written = any(item.path == "content" for item in change.delta.fields)
     if not new and written and getattr(change.actual, "content", None) is None:
-        return f"it is larger than {LIMIT} bytes, so nobody knows what was in it"
+        return f"it is larger than {contents.LIMIT} bytes, so nobody knows what was in it"
     back = ownership.former(change)
     if written and not new:  # how it differs is not told of a secret one, but what it held is known
         fields = (FieldChange("content", None, None), *(item for item in back.delta.fields if item.path != "content"))

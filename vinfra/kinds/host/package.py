@@ -6,6 +6,7 @@ from typing import Any
 
 from vinfra.kinds.compare import changed, created, deleted, no_references, own_identity, refused, updated
 from vinfra.kinds.host import apt, installed, roles
+from vinfra.kinds.host import listing as everything
 from vinfra.kinds.host.installed import Installed
 from vinfra.kinds.host.package_plan import (
     Foresight,
@@ -78,6 +79,8 @@ def check(name: str, desired: shape.Spec | None) -> str:
 
 
 identity = own_identity
+ask_all = everything.ask_packages
+listing = everything.packages
 references = no_references
 
 

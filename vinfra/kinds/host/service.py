@@ -7,6 +7,7 @@ from typing import Any
 
 from vinfra.kinds.compare import FREE, bringers, changed, created, deleted, later, refused, updated
 from vinfra.kinds.host import access, systemctl, triggers, units
+from vinfra.kinds.host import listing as everything
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
@@ -25,21 +26,7 @@ ORDER = 80
 SHARED = False
 REMOVAL = Removal(Impact.RESTART, "it stops", "live unless it runs; its unit file stays")
 
-ON = ("active", "activating", "reloading")
-ENABLED = ("enabled", "alias")
 REACTIONS = ("restart_on", "reload_on")  # a restart makes a reload needless
-NEVER_ENABLED = {
-    "static": "it has no [Install] section: what needs it starts it",
-    "indirect": "enabling it enables other units, and not it",
-    "generated": "systemd generates it from another file",
-    "transient": "it is transient and gone after a reboot",
-}
-UNIT_FOLDERS = (
-    "/etc/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-    "/usr/local/lib/systemd/system",
-)
 
 
 class Spec(shape.Spec):
@@ -66,6 +53,10 @@ class Spec(shape.Spec):
     )
 
 
+ask_all = everything.ask_services
+listing = everything.services
+
+
 def check(name: str, desired: shape.Spec | None) -> str:
     """The name is a unit's; references are to files and packages; nothing is both masked and wanted."""
     if not re.fullmatch(r"[A-Za-z0-9:_\\][A-Za-z0-9:_.\\@-]*", name):
@@ -90,7 +81,7 @@ def identity(name: str) -> str:
 
 def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
     """What it is restarted or reloaded for must be declared; its own unit file comes first if it is."""
-    own = frozenset(f"file:{folder}/{units.full(name)}" for folder in UNIT_FOLDERS)
+    own = frozenset(f"file:{folder}/{units.full(name)}" for folder in units.FOLDERS)
     return frozenset(triggers.of(desired)), own
 
 
@@ -119,7 +110,7 @@ def _one(item: Resource, unit: units.Unit | Unknown, times: triggers.Times) -> A
             return older
         notes[key] = older
     actual = Spec.model_construct(
-        running=unit.active in ON, enabled=unit.file_state in ENABLED, masked=unit.file_state == "masked"
+        running=unit.active in units.ON, enabled=unit.file_state in units.ENABLED, masked=unit.file_state == "masked"
     )
     return Present(actual, notes)
 
@@ -152,7 +143,7 @@ def _gone(answer: Answer) -> Delta:
 def _missing(resource: Resource, desired: Spec, scope: Scope) -> Delta:
     """Packages, files and operations of this plan may bring the unit; then nothing is known before they have run."""
     name = units.full(resource.address.name)
-    found = bringers(scope, "package:", "operation:", *(f"file:{folder}/" for folder in UNIT_FOLDERS))
+    found = bringers(scope, "package:", "operation:", *(f"file:{folder}/" for folder in units.FOLDERS))
     fields = [
         FieldChange(key, None, wish)
         for key in ("running", "enabled", "masked")
@@ -206,9 +197,9 @@ def _said(desired: Spec, answer: Present, scope: Scope, unit: units.Unit) -> str
 
 
 def _objection(desired: Spec, unit: units.Unit, changed: set[str]) -> str:
-    if "enabled" in changed and unit.file_state in NEVER_ENABLED:
+    if "enabled" in changed and unit.file_state in units.NEVER_ENABLED:
         verb = "enabled" if desired.enabled else "disabled"
-        return f"cannot be {verb} ({unit.file_state}): {NEVER_ENABLED[unit.file_state]}"
+        return f"cannot be {verb} ({unit.file_state}): {units.NEVER_ENABLED[unit.file_state]}"
     starts = changed & {"running", "enabled"} and (desired.running or desired.enabled)
     if unit.file_state == "masked" and desired.masked is not False and starts:
         return "is masked; say masked: false to lift that"

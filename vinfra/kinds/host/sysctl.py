@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import bringers, created, deleted, later, no_references, own_identity, refused, updated
+from vinfra.kinds.host import listing as everything
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
@@ -45,6 +46,8 @@ def check(name: str, _desired: shape.Spec | None) -> str:
 
 
 identity = own_identity
+ask_all = everything.ask_sysctl
+listing = everything.sysctl
 references = no_references
 
 

@@ -16,6 +16,24 @@ PROPERTIES = (
 )
 SUFFIXES = ("service", "socket", "timer", "path", "mount", "automount", "target", "slice", "swap")
 
+# States that count as running and as enabled, and those in which enabling means nothing.
+ON = ("active", "activating", "reloading")
+ENABLED = ("enabled", "alias")
+NEVER_ENABLED = {
+    "static": "it has no [Install] section: what needs it starts it",
+    "indirect": "enabling it enables other units, and not it",
+    "generated": "systemd generates it from another file",
+    "transient": "it is transient and gone after a reboot",
+}
+# systemd.unit(5): where unit files are.
+FOLDERS = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -104,10 +122,9 @@ def _time(text: str) -> float | None:
 
 
 # Where systemd reads units and their drop-ins from (systemd.unit(5)).
-FOLDERS = ("/etc/systemd/system/", "/run/systemd/system/", "/usr/local/lib/systemd/system/", "/lib/systemd/system/")
-
-
 def reread(path: str, scope: Scope) -> tuple[Run, ...]:
     """systemd must read a changed unit, template or drop-in before anything is started from it; () for other files."""
-    there = (scope.facts.get("systemd") or {}).get("running") and path.startswith(FOLDERS)
+    there = (scope.facts.get("systemd") or {}).get("running") and path.startswith(
+        tuple(f"{folder}/" for folder in FOLDERS)
+    )
     return (Run(("systemctl", "daemon-reload")),) if there else ()

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from vinfra.kinds.compare import bringers, compare, created, deleted, later, own_identity, refused, updated
 from vinfra.kinds.host import access, accounts, ownership
+from vinfra.kinds.host import listing as everything
 from vinfra.kinds.host.accounts import Account
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact, Verdict
@@ -90,6 +91,8 @@ def check(name: str, desired: shape.Spec | None) -> str:
 
 
 identity = own_identity
+ask_all = everything.ask_users
+listing = everything.users
 
 
 def references(_name: str, _desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from vinfra.kinds.compare import SAME, changed, compare, created, deleted, own_identity, refused, updated
 from vinfra.kinds.kvm import acceleration, domain_back, domain_xml, hardware, machine, ownership
+from vinfra.kinds.kvm import listing as everything
 from vinfra.kinds.kvm.domain_xml import ASPECTS, shown
 from vinfra.kinds.kvm.drives import snapshots
 from vinfra.kinds.kvm.virsh import DOMAINS, HYPERVISOR, NETWORKS, POOLS, Found, found, missing
@@ -37,6 +38,8 @@ POWER |= {"crashed": "crashed", "pmsuspended": "suspended"}
 KNOWN_FIRST = frozenset({"cpu", "memory", "image", "disks", "pool", "networks", "cloud_init", "access"})
 
 Spec = machine.Spec
+carried = ownership.carried
+own = ownership.own_domain
 
 
 def check(name: str, desired: shape.Spec | None) -> str:
@@ -51,6 +54,8 @@ def check(name: str, desired: shape.Spec | None) -> str:
 
 
 identity = own_identity
+ask_all = everything.ask_domains
+listing = everything.domains
 
 
 def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
@@ -124,11 +129,12 @@ def _one(domain: Found | None, site: hardware.Site) -> Answer:
 
 
 def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
-    """Aspect by aspect, the definition and what runs. Somebody else's domain is left alone, even an equal one."""
+    """Aspect by aspect, the definition and what runs. Somebody else's domain is left alone."""
     desired, name = resource.desired, resource.address.name
     notes = answer.notes if isinstance(answer, Present | Absent) else {}
-    if "domain" in notes and (whose := _stranger(notes["domain"], scope)):
-        reason = f"{scope.host} has a domain of this name that is not of this blueprint ({whose})"
+    whose = ownership.stranger(notes["domain"], scope) if "domain" in notes else ""
+    reason = f"{scope.host} has a domain of this name that is not of this blueprint ({whose})"
+    if whose and (desired is None or whose != ownership.UNMARKED):
         return refused(Action.DELETE if desired is None else Action.UPDATE, reason)
     if not isinstance(desired, Spec):
         return deleted(REMOVAL) if "domain" in notes else SAME
@@ -136,24 +142,15 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     if "domain" not in notes:
         delta = created(compare(None, desired, skip=machine.usual(desired)))
     else:
-        fields = (*_fields(wish, notes), *_around(resource, desired, notes))
+        fields = (*_fields(wish, notes), *_around(resource, desired, notes, scope))
+        if whose:  # it may be declared as it is, but is not changed
+            return refused(Action.UPDATE, reason) if any(item.path != "owner" for item in fields) else SAME
         idle = notes["live"] is None and any(item.path in ASPECTS for item in fields)
         delta = updated(fields, "it does not run" if idle else "")
     if delta.action is Action.NOOP:
         return delta
     problem = hardware.objection(name, desired, scope, notes["site"]) or _untouchable(wish, notes)
     return refused(delta.action, problem, delta.fields) if problem else delta
-
-
-def _stranger(domain: Found, scope: Scope) -> str:
-    """Whose it is if it is not this blueprint's. The mark in its metadata counts more than the one on the host."""
-    blueprint, _ = ownership.owner(domain.definition)
-    if blueprint == scope.owner:
-        return ""
-    if blueprint:
-        return f"blueprint {blueprint} has it"
-    marks = scope.marks.get(domain.name, ())
-    return "" if any(mark.blueprint == scope.owner for mark in marks) else "it carries no mark; give yours another name"
 
 
 def _fields(wish: Mapping[str, Any], notes: Mapping[str, Any]) -> Iterator[FieldChange]:
@@ -172,11 +169,14 @@ def _fields(wish: Mapping[str, Any], notes: Mapping[str, Any]) -> Iterator[Field
             yield FieldChange(f"{name}.running", shown(now, value), shown(value, value), impact, why=why)
 
 
-def _around(resource: Resource, desired: Any, notes: Mapping[str, Any]) -> Iterator[FieldChange]:
+def _around(resource: Resource, desired: Any, notes: Mapping[str, Any], scope: Scope) -> Iterator[FieldChange]:
     """What is no part of the hardware: its mark, whether libvirt keeps it, autostart, power."""
     domain: Found = notes["domain"]
     address = str(resource.address)
-    if (before := ownership.owner(domain.definition)[1]) != address:
+    blueprint, before = ownership.owner(domain.definition)
+    if blueprint in scope.formerly:
+        yield FieldChange("owner", blueprint, scope.owner)
+    elif before != address:
         yield FieldChange("owner", before or None, address)
     if not domain.persistent:
         yield FieldChange("persistent", False, True)

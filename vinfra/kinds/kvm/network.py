@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from vinfra.kinds.compare import because, compare, created, deleted, later, own_identity, refused
+from vinfra.kinds.kvm import listing as everything
 from vinfra.kinds.kvm import network_room, network_xml, ownership, scripts, usage
 from vinfra.kinds.kvm.virsh import DOMAINS, HYPERVISOR, NETWORKS, Found, found, missing
 from vinfra.model import spec as shape
@@ -17,7 +18,6 @@ from vinfra.model.answer import Absent, Answer, Present
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
 from vinfra.model.kind import Answers, Removal, Scope, Trait
-from vinfra.model.mark import Birth
 from vinfra.model.question import Question
 from vinfra.model.spec import field
 from vinfra.model.step import Call, Exec, Step, Verb, Virt
@@ -105,6 +105,10 @@ def check(name: str, desired: shape.Spec | None) -> str:
 
 
 identity = own_identity
+ask_all = everything.ask_networks
+listing = everything.networks
+carried = ownership.carried
+own = network_xml.own
 
 
 def references(_name: str, _desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
@@ -153,7 +157,9 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return refused(Action.CREATE, reason, fields) if reason else created(fields)
     assert isinstance(answer, Present)
     fields = tuple(_defined(answer.actual, wish, one))
-    owner = _stranger(name, one, scope)
+    if (former := ownership.owner(one.definition)[0]) in scope.formerly:
+        fields += (FieldChange("owner", former, scope.owner),)
+    owner = ownership.former(one, scope)
     if owner and not fields and not one.persistent:
         return Delta(Action.NOOP)
     if owner and fields:
@@ -205,16 +211,6 @@ def _defined(actual: shape.Spec, wish: Spec, one: Found) -> Iterator[FieldChange
     for item in compare(actual, wish, skip=("autostart",)):
         if item.path not in running:
             yield replace(item, impact=Impact.LIVE, why="")
-
-
-def _stranger(name: str, one: Found, scope: Scope) -> str:
-    """Whose it is, "" when this blueprint made it."""
-    blueprint = ownership.owner(one.definition)[0]
-    marks = scope.marks.get(name, ())
-    mine = any(mark.blueprint == scope.owner and mark.birth is Birth.CREATED for mark in marks)
-    if blueprint == scope.owner or (mine and not blueprint):
-        return ""
-    return f"it was made by blueprint {blueprint}" if blueprint else "it was there before, and no blueprint made it"
 
 
 def steps(change: Change, scope: Scope) -> Sequence[Step]:

@@ -1,6 +1,6 @@
 """A network's XML and what we make of it. Only what differs is written: what others added stays as libvirt has it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
@@ -9,6 +9,10 @@ from xml.etree.ElementTree import Element, SubElement
 
 from vinfra.kinds.kvm import ownership
 from vinfra.kinds.kvm.virsh import element
+from vinfra.model.action import Impact
+from vinfra.model.change import Change
+from vinfra.model.kind import Scope
+from vinfra.model.step import Step, Verb, Virt
 
 DNSMASQ = "http://libvirt.org/schemas/network/dnsmasq/1.0"
 ElementTree.register_namespace("dnsmasq", DNSMASQ)
@@ -89,6 +93,13 @@ def build(name: str, wish: Mapping[str, Any], blueprint: str) -> str:
 def patch(xml: str, name: str, wish: Mapping[str, Any], changed: Iterable[str], blueprint: str) -> str:
     """The definition with the fields named in `changed` as they are wished for."""
     return _written(deepcopy(element(xml)), name, wish, changed, blueprint)
+
+
+def own(change: Change, scope: Scope) -> Sequence[Step]:
+    """Its metadata, in the definition alone: what runs is not touched, and of a transient one there is none."""
+    name, one = change.address.name, change.notes["found"]
+    call = Virt(Verb.NETWORK_DEFINE, name, xml=patch(one.definition, name, {}, (), scope.owner))
+    return [Step(f"note the owner in the metadata of network {name}", (call,), Impact.NONE)] if one.persistent else []
 
 
 def _written(tree: Element, name: str, wish: Mapping[str, Any], changed: Iterable[str], blueprint: str) -> str:

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 from vinfra.kinds.compare import changed, compare, created, deleted, own_identity, refused
 from vinfra.kinds.host import paths
+from vinfra.kinds.kvm import listing as everything
 from vinfra.kinds.kvm import storage, usage
 from vinfra.kinds.kvm.virsh import HYPERVISOR, POOLS, Found, element, found, missing
 from vinfra.model import spec as shape
@@ -50,6 +51,8 @@ def check(name: str, desired: shape.Spec | None) -> str:
 
 
 identity = own_identity
+ask_all = everything.ask_pools
+listing = everything.pools
 
 
 def references(_name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:

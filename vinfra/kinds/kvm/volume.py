@@ -7,6 +7,7 @@ from typing import Any, Literal
 from vinfra.kinds.compare import compare, created, deleted, refused, updated
 from vinfra.kinds.host import paths
 from vinfra.kinds.kvm import image, scripts, storage, usage
+from vinfra.kinds.kvm import listing as everything
 from vinfra.kinds.kvm.machine import spelled
 from vinfra.kinds.kvm.virsh import DOMAINS, HYPERVISOR, POOLS, missing
 from vinfra.model import spec as shape
@@ -49,6 +50,10 @@ class Spec(shape.Spec):
     )
     format: Literal["qcow2", "raw"] = field("How the file is written.", default="qcow2", **LOST, identity=True)
     pool: Text = field("The pool it is in.", default=storage.DEFAULT, **LOST, identity=True)
+
+
+ask_all = everything.ask_pools
+listing = everything.volumes
 
 
 def check(name: str, desired: shape.Spec | None) -> str:

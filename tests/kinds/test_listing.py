@@ -1,0 +1,137 @@
+"""What kinds list on a host, from recorded answers: what can be declared, what can only be told of, whose it is."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vinfra.kinds.host import listing as host
+from vinfra.kinds.kvm import listing as kvm
+from vinfra.kinds.kvm import virsh
+from vinfra.kinds.registry import KINDS
+from vinfra.model.kind import Listed, Lists, Scope
+from vinfra.model.mark import Birth, Mark, State
+from vinfra.model.question import Question, Raw, ReadFile
+
+CASES = Path(__file__).parents[1] / "cases" / "libvirt"
+NOBODY = Scope("h", ())
+GONE = Raw(2, b"", "No such file or directory")
+NO_PROGRAM = Raw(127, b"", "no virsh here")
+
+
+def said(text: str) -> Raw:
+    return Raw(0, text.encode())
+
+
+def recorded(name: str) -> Raw:
+    return Raw(0, (CASES / name).read_bytes())
+
+
+def names(found: Any) -> list[str]:
+    return [item.name for item in found]
+
+
+def test_these_kinds_list() -> None:
+    listing = {name for name, kind in KINDS.items() if isinstance(kind, Lists)}
+    assert listing == {
+        *("host.package", "host.user", "host.file", "host.sysctl", "host.service"),
+        *("kvm.network", "kvm.pool", "kvm.volume", "kvm.domain"),
+    }
+
+
+def test_packages_are_those_that_were_asked_for() -> None:
+    answers: dict[Question, Raw] = {
+        host.PACKAGES: said(
+            "base-files\trequired\tyes\tadmin\tinstalled\nnginx\toptional\tno\thttpd\tinstalled\n"
+            "nginx-common\toptional\tno\thttpd\tinstalled\nlibc6:amd64\toptional\tno\tlibs\tinstalled\n"
+            "gone\toptional\tno\tnet\tconfig-files\nqemu-utils\toptional\tno\totherosfs\tinstalled\nodd line\n"
+        ),
+        host.AUTOMATIC: said("Package: nginx-common\nArchitecture: amd64\nAuto-Installed: 1\n"),
+    }
+    role = Mark("lab", "host.package", "kvm", State.OWNED, Birth.CREATED, identity={"role": "kvm"})
+    scope = Scope("h", (), {"os": {"family": "debian"}}, marks={"package:kvm": (role,)})
+    assert list(host.packages(scope, answers)) == [Listed("nginx", {}), Listed("qemu-utils", {}, owner="lab")]
+    answers[host.PACKAGES] = NO_PROGRAM
+    assert list(host.packages(NOBODY, answers)) == []
+
+
+def test_people_are_listed_with_their_keys_and_without_their_password() -> None:
+    passwd = "root:x:0:0::/root:/bin/sh\neve:x:1000:1000:Eve:/home/eve:/bin/bash\nnobody:x:65534:1::/:/bin/false\nodd\n"
+    key = ReadFile("/home/eve/.ssh/authorized_keys")
+    answers: dict[Question, Raw] = {host.USERS: said(passwd), host.GROUPS: said("eve:x:1000:\nadm:x:4:eve,x\n")}
+    assert list(host.ask_users(answers)) == [host.USERS, host.GROUPS, key]
+    answers[key] = said("# none\nssh-ed25519 AAAA eve\n")
+    (eve,) = host.users(NOBODY, answers)
+    assert eve.fields == {
+        **{"uid": 1000, "group": "eve", "shell": "/bin/bash", "home": "/home/eve", "comment": "Eve"},
+        **{"groups": ["adm"], "authorized_keys": ["ssh-ed25519 AAAA eve"]},
+    }
+    answers[host.USERS] = Raw(1, b"", "broken")
+    assert list(host.users(NOBODY, answers)) == [Listed("", note="broken")]
+
+
+def test_files_are_those_that_no_package_brought() -> None:
+    listing = "/etc:\npasswd\ncron.d/\n\n/etc/cron.d:\nbrought\nhand\nsub/\n\n/etc/sudoers.d:\nsecret\nblob\n"
+    answers: dict[Question, Raw] = {
+        host.ENTRIES: Raw(2, listing.encode(), "ls: cannot access '/etc/udev/rules.d': No such file or directory"),
+        host.CONFFILES: said(" /etc/cron.d/brought 0123\n /etc/x 1 obsolete\n"),
+    }
+    stats, *reads = list(host.ask_files(answers))[2:]
+    assert reads == [ReadFile(f"/etc/{name}") for name in ("cron.d/hand", "sudoers.d/blob", "sudoers.d/secret")]
+    lines = ("81a4:root:root:0:0:5:1.0:/etc/cron.d/hand", "8124:bob:adm:1:4:5:1.0:/etc/sudoers.d/blob")
+    answers[stats] = said("\n".join((*lines, "8120:root:root:0:0:6:1.0:/etc/sudoers.d/secret")))
+    answers |= dict(zip(reads, (said("{{ x }}\n"), Raw(0, b"\xff"), said("canary")), strict=True))
+    hand, blob, secret = host.files(NOBODY, answers)
+    assert hand == Listed("/etc/cron.d/hand", {"content": "{{ x }}\n"})
+    assert blob.fields is None
+    assert "no text" in blob.note
+    assert secret.fields is None
+    assert "not everybody may read it (mode 0440)" in secret.note
+    answers[host.CONFFILES] = NO_PROGRAM
+    assert list(host.files(NOBODY, answers)) == []
+
+
+def test_services_are_those_that_somebody_wrote_or_turned() -> None:
+    shape = "Id={}\nUnitFileState={}\nUnitFilePreset={}\nActiveState={}\nFragmentPath={}\nType={}\n"
+    units = [
+        ("ssh.service", "enabled", "enabled", "active", "/lib/systemd/system/ssh.service", "notify"),
+        ("hand.service", "enabled", "enabled", "active", "/etc/systemd/system/hand.service", "simple"),
+        ("off.timer", "disabled", "enabled", "inactive", "/lib/systemd/system/off.timer", ""),
+        ("once.service", "enabled", "disabled", "inactive", "/lib/systemd/system/once.service", "oneshot"),
+        ("never.service", "masked", "enabled", "inactive", "/dev/null", "simple"),
+    ]
+    answers: dict[Question, Raw] = {host.UNITS: said("\n".join(shape.format(*unit) for unit in units))}
+    assert {item.name: item.fields for item in host.services(NOBODY, answers)} == {
+        "hand": {"enabled": True, "running": True},
+        "never": {"masked": True},
+        "off.timer": {"enabled": False, "running": False},
+        "once": {"enabled": True},
+    }
+
+
+def test_domains_are_listed_with_what_a_blueprint_can_say_of_them() -> None:
+    answers: dict[Question, Raw] = {virsh.DOMAINS: recorded("virt-install.txt"), virsh.POOLS: NO_PROGRAM}
+    (legacy,) = kvm.domains(NOBODY, answers)
+    assert (legacy.name, legacy.fields, legacy.owner) == ("legacy", None, "")
+    assert "256MiB of at most 512MiB" in legacy.note
+    equal = answers[virsh.DOMAINS].text.replace("262144</currentMemory>", "524288</currentMemory>")
+    (legacy,) = kvm.domains(NOBODY, {**answers, virsh.DOMAINS: said(equal)})
+    assert legacy.fields is not None
+    assert legacy.fields["memory"] == "512MiB"
+    assert legacy.fields["cpu_model"] == "qemu64"
+    assert legacy.fields["networks"] == [{"network": "dev", "mac": "52:54:00:a1:b8:51"}]
+    assert "disks" not in legacy.fields
+    assert "its disks are not all volumes" in legacy.note
+
+
+@pytest.mark.parametrize("listing", [kvm.networks, kvm.pools, kvm.volumes, kvm.domains])
+def test_a_host_without_libvirt_has_none_and_one_that_does_not_answer_is_not_known(listing: Any) -> None:
+    questions = (virsh.NETWORKS, virsh.POOLS, virsh.DOMAINS)
+    assert list(listing(NOBODY, dict.fromkeys(questions, NO_PROGRAM))) == []
+    (line,) = listing(NOBODY, dict.fromkeys(questions, Raw(1, b"", "error: Connection refused")))
+    assert line == Listed("", note="libvirt's daemon does not run")
+
+
+@pytest.mark.parametrize(("size", "written"), [(0, "0B"), (1000, "1000B"), (1 << 20, "1MiB"), (5 << 30, "5GiB")])
+def test_sizes_are_written_without_a_rest(size: int, written: str) -> None:
+    assert kvm.exact(size) == written
