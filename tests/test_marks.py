@@ -86,7 +86,7 @@ def test_a_run_leaves_a_worn_mark_file_with_one_line_for_each_mark(
     host = world.hosts["hv1"]
     world.apply(BOTH)
     before = host.marks
-    for _ in range(9):
+    for _ in range(30):
         host.networks["dmz"].autostart = False
         world.apply(BOTH)
     assert 2 <= len(host.lines) <= 23
