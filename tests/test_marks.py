@@ -13,6 +13,8 @@ from vinfra.errors import ExitCode
 from vinfra.model import mark
 from vinfra.model.action import Action
 from vinfra.model.plan import Plan
+from vinfra.model.question import ReadMarks
+from vinfra.model.request import Consent
 
 BOTH = "hosts: {hv1: {networks: {lan: {cidr: 192.0.2.0/24}, dmz: {cidr: 198.51.100.0/24}}}}\n"
 ONE = "hosts: {hv1: {networks: {lan: {cidr: 192.0.2.0/24}}}}\n"
@@ -86,7 +88,7 @@ def test_a_run_leaves_a_worn_mark_file_with_one_line_for_each_mark(
     host = world.hosts["hv1"]
     world.apply(BOTH)
     before = host.marks
-    for _ in range(9):
+    for _ in range(30):
         host.networks["dmz"].autostart = False
         world.apply(BOTH)
     assert 2 <= len(host.lines) <= 23
@@ -95,6 +97,20 @@ def test_a_run_leaves_a_worn_mark_file_with_one_line_for_each_mark(
     host.lines = [line for line in host.lines for _ in range(30)]
     world.apply(BOTH)  # nothing to do: no lease was taken, so nothing is written
     assert len(host.lines) > 40
+    many, told = len(host.lines), host._told
+    host.networks["dmz"].autostart = False
+    look = world.look(BOTH)
+    plan = look.plan()
+
+    def half(question: Any) -> Any:
+        raw = told(question)
+        return raw._replace(returncode=1, out=raw.out.partition(b"\n")[0]) if isinstance(question, ReadMarks) else raw
+
+    monkeypatch.setattr(host, "_told", half)  # only some of the marks could be read
+    look.run(plan, Consent(), "run")
+    assert len(host.lines) >= many
+    monkeypatch.undo()
+    monkeypatch.setattr(mark, "WORN", 20)
     host.networks["dmz"].autostart = False
     host.lines.append("no mark")
     world.apply(BOTH)  # what cannot be read is never thrown away

@@ -29,9 +29,10 @@ def test_a_controller_killed_at_work_is_followed_by_one_that_converges(
         process.send_signal(signal.SIGKILL)
     time.sleep(0.5)
     assert "ended without a word" in vinfra("runs").stdout
-    vinfra("plan", file, expect=2)
-    vinfra("apply", file, "--yes")
-    vinfra("plan", file)
+    note = f"during host.file:{first(clean_lab).name}/srv/"
+    assert note in vinfra("plan", file, expect=2).stdout
+    assert note in vinfra("apply", file, "--yes").stdout
+    assert note not in vinfra("plan", file).stdout
     vinfra("destroy", file, "--yes")
     assert ssh(first(clean_lab), "ls /srv").stdout == ""
 
@@ -140,6 +141,7 @@ def test_a_saved_plan_runs_its_own_rows_alone_and_holds_no_secret(
     files = {
         "/srv/key": {"content": {"secret": f"file:{secret}"}},
         "/srv/n1": {"content": "1"},
+        "/srv/other": {"content": "o"},
         "/srv/n2": {"content": "{{ word }}", "needs": ["file:/srv/n1"]},
     }
     file = blueprint(tmp_path, {host.name: {"files": files}}, vars={"word": "old"})
@@ -151,9 +153,10 @@ def test_a_saved_plan_runs_its_own_rows_alone_and_holds_no_secret(
     assert "canary-secret" not in saved.read_text() + shown.stdout
     assert "canary-word" not in saved.read_text()
     assert "-e word" in vinfra("apply", saved, "--yes", expect=3).stderr
-    ssh(host, "echo by hand >/srv/n1")
-    refused = vinfra("apply", saved, "-e", "word=canary-word", "--yes", expect=0)
-    assert ssh(host, "cat /srv/n1 /srv/n2 /srv/key").stdout == "by hand\ncanary-wordcanary-secret", refused
+    assert "-e word has another value" in vinfra("apply", saved, "-e", "word=x", "--yes", expect=3).stderr
+    ssh(host, "echo by hand >/srv/other")
+    vinfra("apply", saved, "-e", "word=canary-word", "--yes")
+    assert ssh(host, "cat /srv/n1 /srv/n2 /srv/key /srv/other").stdout == "1canary-wordcanary-secretby hand\n"
     journal = "".join(path.read_text() for path in (tmp_path / "state").rglob("*.jsonl"))
     assert "canary" not in journal
     assert "no saved plan" in vinfra("plan", file, "--out", file, expect=1).stderr

@@ -273,3 +273,11 @@ SAMPLE = """\
 {"time": "2026-01-01T00:00:04.000000+00:00", "event": "change-end", "address": "a:b/c", "status": "done", "seconds": 1}
 {"time": "2026-01-01T00:00:05.000000+00:00", "event": "end", "exit_code": 0, "seconds": 1.5, "error": ""}
 """
+
+
+def test_a_blueprint_that_is_a_pipe_keeps_nobody_waiting(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with journal.Journal(tmp_path, ["apply"], pipe) as written:
+        written.exit_code = ExitCode.FAILED
+    assert runs.find(tmp_path, "last").begin["digest"] == ""

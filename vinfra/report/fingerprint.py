@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
-from vinfra.model.change import Change
+from vinfra.model.change import Change, Delta
 from vinfra.model.mark import Mark
 from vinfra.model.plan import Plan
 from vinfra.model.spec import Spec, declared
@@ -81,13 +81,13 @@ def rows_of(plan: Plan, salt: str) -> list[Row]:
 
 def neighbours_of(plan: Plan, salt: str) -> list[Neighbour]:
     """What those rows refer to and leave as it is; what is on a virtual machine refers to that machine."""
-    users: dict[Address, list[str]] = {}
+    users: dict[Address, dict[str, None]] = {}
     for change in plan.pending:
         if change.delta.verdict is not Verdict.UNKNOWN:
-            for address in (*sorted(change.after), Address(GUEST, "", change.place)):
-                users.setdefault(address, []).append(str(change.address))
+            for address in (*change.after, Address(GUEST, "", change.place)):
+                users.setdefault(address, {})[str(change.address)] = None
     quiet = [change for change in plan.changes if change.address in users and not change.pending]
-    return [Neighbour(**_found(change, salt), users=users[change.address]) for change in quiet]
+    return [Neighbour(**_found(change, salt), users=list(users[change.address])) for change in quiet]
 
 
 def hosts_of(rows: Iterable[Row], neighbours: Iterable[Neighbour], guests: frozenset[str]) -> frozenset[str] | None:
@@ -114,14 +114,14 @@ def differences(
     for address, row in rows.items():
         change = now.get(address)
         if change is not None:
-            lines += _moved(row, _row(change, salt), blueprint, change.delta.reason)
+            lines += _moved(row, _row(change, salt), blueprint, change.delta)
         elif row.where not in fresh.unknown:
             lines.append(f"{address}: is not in the plan any more")
     for address, neighbour in neighbours.items():
         change = now.get(address)
         if change is not None:
             found = Found(**_found(change, salt))
-            lines += (f"{line} ({_needed(neighbour)})" for line in _found_moved(neighbour, found, change.delta.reason))
+            lines += (f"{line} ({_needed(neighbour)})" for line in _found_moved(neighbour, found, change.delta))
         elif neighbour.where not in fresh.unknown:
             lines.append(f"{address}: is not there any more ({_needed(neighbour)})")
     told = {line.split(": ", 1)[0] for line in lines}
@@ -141,9 +141,9 @@ def _needed(neighbour: Neighbour) -> str:
     return f"needed by {names} and {more} more" if more > 0 else f"needed by {names}"
 
 
-def _moved(then: Row, now: Row, blueprint: str, reason: str) -> Iterator[str]:
+def _moved(then: Row, now: Row, blueprint: str, delta: Delta) -> Iterator[str]:
     """A row: what was found, whose it is, and only if that is the same, what would be done."""
-    found = [*_found_moved(then, now, reason), *_marks_moved(then, now, blueprint)]
+    found = [*_found_moved(then, now, delta)] or [*_marks_moved(then, now, blueprint)]
     yield from found
     if found:
         return
@@ -154,17 +154,20 @@ def _moved(then: Row, now: Row, blueprint: str, reason: str) -> Iterator[str]:
     for name in ("action", "verdict", "impact"):
         before, after = getattr(then, name), getattr(now, name)
         if before != after:
-            yield f"{then.address}: {name} was {before} when planned, is {after}{reason and f' ({reason})'}"
+            reason = f" ({delta.reason})" if delta.reason else ""
+            yield f"{then.address}: {name} was {before} when planned, is {after}{reason}"
             found.append(name)
     if not found and then.steps != now.steps:
         yield f"{then.address}: {_steps(then.steps, now.steps)}"
 
 
-def _found_moved(then: Found, now: Found, reason: str) -> Iterator[str]:
+def _found_moved(then: Found, now: Found, delta: Delta) -> Iterator[str]:
     address = then.address
     if then.where != now.where:
-        why = f" ({reason})" if reason and not now.where else ""
+        why = f" ({delta.reason})" if delta.reason and not now.where else ""
         yield f"{address}: was for {then.where or 'no host'} when planned, and is for {now.where or 'no host'}{why}"
+    elif then.actual is not None and delta.verdict in (Verdict.LATER, Verdict.UNKNOWN):
+        yield f"{address}: was there when planned, and nobody can tell now: {delta.reason}"
     elif (then.actual is None) != (now.actual is None):
         yield f"{address}: " + ("absent when planned, now there" if now.actual else "there when planned, now absent")
     else:

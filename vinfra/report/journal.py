@@ -30,9 +30,11 @@ from vinfra.model.rollout import Batch, GateEnd, Roll
 from vinfra.model.step import Step, StepResult
 from vinfra.process import birth as process_birth
 from vinfra.process import who
+from vinfra.report import bounded
 
 FORMAT = 1
 KEEP = 200
+LARGEST = 64 << 20  # bytes of a blueprint
 # Ends that are told in our own words; why a step failed is told by a program on the host, which may say anything.
 OURS = (Status.BLOCKED, Status.LEFT)
 
@@ -197,8 +199,8 @@ def _retire(folder: Path) -> None:
 
 def _digest(blueprint: Path) -> str:
     try:
-        return hashlib.sha256(blueprint.read_bytes()).hexdigest()[:16]
-    except OSError:
+        return hashlib.sha256(bounded.read(blueprint, LARGEST)).hexdigest()[:16]
+    except (OSError, ValueError):
         return ""
 
 

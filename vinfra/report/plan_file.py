@@ -28,6 +28,7 @@ from vinfra.report.origin import Origin
 FORMAT = 2
 LARGEST = 256 << 20
 AGAIN = "plan again"
+MANY = 20
 
 
 def _path(text: str) -> str:
@@ -120,7 +121,8 @@ class Saved:
         if told := list(reasons):
             version = self.document.vinfra
             by = f" (by vinfra {version}; this is {__version__})" if version != __version__ else ""
-            raise RefusedError(f"{self.file} {why}{by}:\n  " + "\n  ".join(told), AGAIN)
+            more = [f"and {len(told) - MANY} more"] if len(told) > MANY else []
+            raise RefusedError("\n  ".join([f"{self.file} {why}{by}:", *told[:MANY], *more]), AGAIN)
 
 
 def write(file: Path, plan: Plan, request: Request, wish: Wish, specs: Mapping[str, type[Spec]]) -> None:

@@ -288,7 +288,8 @@ class _Run:
         Only who holds the lease writes marks, and the host checks that with the step: no line can come in between.
         """
         writer = self.tools.writer(host)
-        content = compact(writer.ask((ReadMarks(),))[ReadMarks()].text, self.plan.blueprint)
+        raw = writer.ask((ReadMarks(),))[ReadMarks()]
+        content = compact(raw.text, self.plan.blueprint) if raw.ok else None  # half of the marks is not all of them
         if content:
             writer.run(Step("rewrite the marks", (Write(path, content, "0600"),)))
 
