@@ -181,6 +181,7 @@ def check_run(record: Record, world: World, plan: Plan) -> None:
     }
     assert not strange, f"touched, and in no row: {sorted(strange)}\n  {lines(rows)}"
     _check_foreign(record, rows)
+    _check_disks(touched, world)
     planned = Counter((row.place, step.summary, repr(step.calls)) for row in rows for step in row.steps)
     later = Counter(
         (row.place, step.summary, repr(_own(step.calls)))
@@ -198,6 +199,22 @@ def _check_foreign(record: Record, rows: Iterable[Change]) -> None:
         for mark in record.marks.get(row.place, {}).values():
             same = (mark.kind, mark.name) == (row.address.kind, row.address.name) and mark.blueprint != record.owner
             assert not same or row.address.noun in ("package", "pool"), f"{mark.blueprint} owns it: {told(row)}"
+
+
+def _check_disks(touched: Iterable[Thing], world: World) -> None:
+    """No file goes that a machine still has in its definition, or runs with; nor does a network that one runs with."""
+    for host, thing in touched:
+        sort, _, name = thing.partition(":")
+        things = world.hosts[host].state()
+        if sort not in ("volume", "network") or thing in things:
+            continue
+        word = f"'{name}'" if sort == "volume" else f"network='{name}'"
+        users = [
+            other
+            for other, value in things.items()
+            if other.startswith("domain:") and word in "".join(map(str, value[:2] if sort == "volume" else value[1:2]))
+        ]
+        assert not users, f"{thing} went from {host}, and {users} still need it"
 
 
 def _own_steps(ran: Iterable[tuple[str, Step]]) -> Iterator[tuple[str, str, str]]:

@@ -25,6 +25,7 @@ from vinfra.errors import ExitCode, InputError, RefusedError, Unreachable, Usage
 from vinfra.model.action import Impact
 from vinfra.model.outcome import Outcome, Status
 from vinfra.model.plan import Plan
+from vinfra.model.source import NOWHERE
 from vinfra.model.request import Consent, Request
 from vinfra.model.step import Call, StepResult
 from vinfra.transport import leases, verbs
@@ -168,7 +169,8 @@ class Operators(RuleBasedStateMachine):
         except RefusedError:
             touched = laws.changed(record.before, self.world.state())
             assert not touched, f"refused as stale, and yet it changed {sorted(touched)}"
-            assert edit or plan.unknown, "stale, and nothing had changed"
+            prunes = any(row.desired is None and row.position is NOWHERE for row in plan.runnable)
+            assert edit or plan.unknown or prunes, "stale, and nothing had changed"
             return
         if not plan.unread:  # a row whose need could not be read runs then, although its need is in no file
             laws.check_end(record, self.world, outcome)

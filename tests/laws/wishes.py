@@ -26,13 +26,14 @@ def _some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]
 
 
 _modes, _owners = st.sampled_from(["0640", "0755"]), st.sampled_from(["ops", "root", "www-data"])
-_contents = st.sampled_from(["red\n", "green\n", {"secret": f"env:{VARIABLE}"}])
+_contents = st.sampled_from(["red\n", "green\n"])
 _units = st.booleans()
 _SPECS: dict[str, tuple[list[str], st.SearchStrategy[Any]]] = {
     "files": (
         ["/etc/motd", "/srv/app/a.conf", "/srv/app/deep/b.conf", "/etc/systemd/system/app.service", "/etc/ssh/x.conf"],
         st.builds(lambda content, more: {"content": content, **more}, _contents, _some(mode=_modes, owner=_owners)),
     ),
+    "files ": (["/srv/app/key"], st.builds(lambda more: {"content": {"secret": f"env:{VARIABLE}"}, **more}, _some(mode=_modes))),
     "directories": (["/srv/app", "/srv/app/deep"], _some(mode=_modes, owner=_owners)),
     "users": (
         ["ops", "dev"],
@@ -100,7 +101,7 @@ def _said(value: Any, more: bool | str | None) -> Any:
 def _items(specs: dict[str, tuple[list[str], st.SearchStrategy[Any]]]) -> st.SearchStrategy[Item]:
     return st.sampled_from(sorted(specs)).flatmap(
         lambda section: st.tuples(
-            st.just(section),
+            st.just(section.strip()),
             st.sampled_from(specs[section][0]),
             st.builds(_said, specs[section][1], st.sampled_from([*[None] * 6, True, False, ABSENT])),
         )
