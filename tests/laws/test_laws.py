@@ -1,17 +1,20 @@
-"""The model under load (docs/decisions/0020): `make test-laws` lets it run for long."""
+"""The model under load (docs/decisions/0020): `make test-laws` lets it run for long, and breaks the product as well."""
 
 import os
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from tests.laws.machine import Operators
+from tests.laws.mutants import MUTANTS
 
-LONG = int(os.environ.get("VINFRA_LAWS", "0"))
+EXAMPLES = int(os.environ.get("VINFRA_LAWS", "0"))
 PROFILE = settings(
-    max_examples=LONG or 40,
-    stateful_step_count=40 if LONG else 15,
+    max_examples=EXAMPLES or 40,
+    stateful_step_count=30 if EXAMPLES else 12,
+    derandomize=not EXAMPLES,
     deadline=None,
-    derandomize=not LONG,
     database=None,
     print_blob=True,
     suppress_health_check=list(HealthCheck),
@@ -19,3 +22,11 @@ PROFILE = settings(
 
 TestOperators = Operators.TestCase
 TestOperators.settings = PROFILE
+
+
+@pytest.mark.skipif(not EXAMPLES, reason="make test-laws")
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_broken_product_is_found(name: str) -> None:
+    fast = settings(PROFILE, max_examples=400, stateful_step_count=20, derandomize=True, phases=[Phase.generate])
+    with MUTANTS[name](), pytest.raises(AssertionError):
+        run_state_machine_as_test(Operators, settings=fast)
