@@ -314,5 +314,11 @@ def test_a_disk_stays_while_its_machine_cannot_let_go_of_it(world: World) -> Non
 
 def test_a_machine_lies_where_its_pool_is_and_not_where_that_cannot_go(world: World) -> None:
     blueprint = "hosts: {hv1: {pools: {default: /srv/elsewhere}, domains: {db: {memory: 1GiB, disks: {root: 1GiB}}}}}\n"
-    world.apply(blueprint, targets=("domain:db",))
-    assert "/var/lib/libvirt/images/db-root.qcow2" in world.hosts["hv1"].domains["db"].xml
+    machine = next(change for change in world.plan(blueprint).changes if change.address.noun == "domain")
+    assert "/var/lib/libvirt/images/db-root.qcow2" in str(machine.steps)
+
+
+def test_a_target_comes_with_all_that_it_comes_after(world: World) -> None:
+    blueprint = "hosts: {hv1: {pools: {fast: /srv/fast}, volumes: {log: {size: 1GiB, pool: fast}, data: 1GiB}}}\n"
+    plan = world.plan(blueprint, targets=("volume:log",))
+    assert rows(plan) == ["create pool:fast on hv1", "create volume:log on hv1"]

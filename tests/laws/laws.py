@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.laws.wishes import SECRET
-from tests.laws.world import State, World
+from tests.laws.world import BORN, State, World
 from vinfra.errors import ExitCode
 from vinfra.kinds.host import sysctl
 from vinfra.kinds.host.units import full
@@ -85,7 +85,7 @@ def _housekeeping(thing: str, owner: str) -> bool:
 
 
 def changed(before: Mapping[str, State], after: Mapping[str, State]) -> set[Thing]:
-    hosts = before.keys() & after.keys()
+    hosts = [host for host in before if before[host].get(BORN) == after[host].get(BORN)]
     return {
         (host, thing)
         for host in hosts
@@ -108,7 +108,9 @@ def check_plan(plan: Plan) -> None:
         rows = [plan.changes[numbers[need]] for need in late]
         same = [row.address for row in rows if row.runnable and row.place == change.place]
         assert not same, f"{change.address} stands before what it needs: {same}"
-    code = ExitCode.DIFFERENCES if any(row.delta.verdict is not Verdict.UNKNOWN for row in plan.pending) else ExitCode.DONE
+    code = (
+        ExitCode.DIFFERENCES if any(row.delta.verdict is not Verdict.UNKNOWN for row in plan.pending) else ExitCode.DONE
+    )
     code = ExitCode.INCOMPLETE if plan.unknown or plan.unread else code
     assert plan.exit_code is code
     document = as_json.plan_document(plan)
@@ -171,7 +173,7 @@ class Record:
 def check_run(record: Record, world: World, plan: Plan) -> None:
     """Nothing else was touched than what the rows said, whether the run came to its end or not."""
     touched = changed(record.before, world.state())
-    rows = [row for row in plan.runnable]
+    rows = list(plan.runnable)
     strange = {
         (host, thing)
         for host, thing in touched
@@ -245,9 +247,17 @@ def check_end(record: Record, world: World, outcome: Outcome) -> None:
     failed = [f"{end.address}: {end.reason}" for end in bad if not any(word in end.reason for word in TOLERATED)]
     assert not failed, f"failed: {failed}\n  {lines(plan.pending)}"
     stopped = [end for end in outcome.changes if end.status is Status.BLOCKED]
-    causes = plan.refused or plan.unread or plan.unknown or bad or [end for end in outcome.changes if end.status is Status.BEYOND]
+    causes = (
+        plan.refused
+        or plan.unread
+        or plan.unknown
+        or bad
+        or [end for end in outcome.changes if end.status is Status.BEYOND]
+    )
     assert not stopped or causes, f"blocked by nothing: {stopped}"
-    good = all(end.status in GOOD for end in outcome.changes) and not plan.refused and not plan.unread and not plan.unknown
+    good = (
+        all(end.status in GOOD for end in outcome.changes) and not plan.refused and not plan.unread and not plan.unknown
+    )
     assert (outcome.exit_code is ExitCode.DONE) == good
     done = [row for row in plan.runnable if ends[row.address].status is Status.DONE and row.delta.verdict is Verdict.OK]
     planned = Counter((row.place, step.summary, repr(step.calls)) for row in done for step in row.steps)
@@ -270,8 +280,10 @@ class Ledger:
     made: dict[Thing, str] = field(default_factory=dict)
 
     def note(self, record: Record, world: World, plan: Plan) -> None:
-        """After a run: what came is its blueprint's; nothing went that somebody else made, unless that was asked for."""
+        """After a run: what came is its blueprint's; nothing went that somebody else made, unless asked for."""
         after = world.state()
+        anew = {host for host in after if record.before[host].get(BORN) != after[host].get(BORN)}
+        self.made = {thing: owner for thing, owner in self.made.items() if thing[0] not in anew}
         for host, thing in changed(record.before, after):
             gone = thing not in after[host]
             if not gone and thing not in record.before[host]:
@@ -301,8 +313,9 @@ class Ledger:
             if thing not in after[host]:
                 self.made.pop((host, thing), None)
             elif thing not in before[host]:
-                owners = [mark.blueprint for mark in world.hosts[host].marks.values() if _is(thing, _address(mark, host))]
-                self.made |= {(host, thing): owner for owner in owners}
+                for known in world.hosts[host].marks.values():
+                    if _is(thing, Address(known.kind, host, known.name)):
+                        self.made[host, thing] = known.blueprint
 
     def disown(self, host: str, owner: str) -> None:
         """A blueprint's marks are lost: what it made there is nobody's."""
@@ -311,10 +324,6 @@ class Ledger:
     def left(self, owner: str, world: World) -> list[Thing]:
         """What a blueprint made and is still there."""
         return [thing for thing, who in self.made.items() if who == owner and thing[1] in world.hosts[thing[0]].state()]
-
-
-def _address(mark: Any, host: str) -> Address:
-    return Address(mark.kind, host, mark.name)
 
 
 def _is(thing: str, address: Address) -> bool:

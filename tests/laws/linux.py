@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from tests.laws.disk import Disk, Entry, Failed
@@ -16,7 +17,19 @@ from vinfra.model.question import Exec as Ask
 from vinfra.model.question import Question, Raw, ReadFile
 from vinfra.model.step import Append, Call, Exec, Write
 
-FOLDERS = ("/etc/nginx", "/etc/ssh", "/usr/bin", "/etc/sysctl.d", "/etc/systemd/system", "/home", "/root", "/srv", "/var/lib/dpkg/updates", "/run", "/tmp")
+FOLDERS = (
+    "/etc/nginx",
+    "/etc/ssh",
+    "/usr/bin",
+    "/etc/sysctl.d",
+    "/etc/systemd/system",
+    "/home",
+    "/root",
+    "/srv",
+    "/var/lib/dpkg/updates",
+    "/run",
+    "/tmp",
+)
 OS = b"ID=debian\nVERSION_ID=12\nVERSION_CODENAME=bookworm\nPRETTY_NAME='Debian 12'\n"
 FILES = {"/etc/os-release": OS, "/proc/sys/net/ipv4/ip_forward": b"0\n", "/proc/sys/vm/swappiness": b"60\n"}
 # What can be installed: each with its version, the unit and the files that come with it.
@@ -119,7 +132,9 @@ class Linux:
         if words[0] == "is-system-running":
             return Raw(0, b"running\n")
         names = words[words.index("--") + 1 :]
-        return Raw(0, "\n\n".join("\n".join(f"{key}={value}" for key, value in self._unit(name)) for name in names).encode())
+        return Raw(
+            0, "\n\n".join("\n".join(f"{key}={value}" for key, value in self._unit(name)) for name in names).encode()
+        )
 
     def _unit(self, name: str) -> list[tuple[str, str]]:
         unit, file = self.units.get(name), self.disk.at(f"{UNITS}/{name}")
@@ -198,7 +213,7 @@ class Linux:
         name = words[-1]
         if new == (name in self.users):
             raise Failed(f"user '{name}' {'already exists' if new else 'does not exist'}")
-        told = dict(zip(words, words[1:], strict=False))
+        told = dict(pairwise(words))
         user = self.users.get(name) or User(max((one.uid for one in self.users.values()), default=1000) + 1, "")
         user.home = told.get("--home-dir") or told.get("--home") or user.home or f"/home/{name}"
         user.shell, user.comment = told.get("--shell", user.shell), told.get("--comment", user.comment)

@@ -13,20 +13,33 @@ from typing import Any
 from unittest.mock import patch
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.laws import laws, meddling
 from tests.laws.disk import Failed
-from tests.laws.wishes import HYPERVISORS, KEYS, OWNERS, PLAIN, SECRET, VARIABLE, Blueprint, Item, declarations, fleets
+from tests.laws.wishes import (
+    FLEETS,
+    HYPERVISORS,
+    KEYS,
+    MACHINES,
+    OWNERS,
+    PLAIN,
+    SECRET,
+    VARIABLE,
+    Blueprint,
+    Item,
+    declarations,
+    fleets,
+)
 from tests.laws.world import Host, Killed, World, dead_holder
 from vinfra import engine
 from vinfra.checkout import Checkout
 from vinfra.errors import ExitCode, InputError, RefusedError, Unreachable, UsageError
 from vinfra.model.action import Impact
-from vinfra.model.outcome import Outcome, Status
+from vinfra.model.outcome import Outcome
 from vinfra.model.plan import Plan
-from vinfra.model.source import NOWHERE
 from vinfra.model.request import Consent, Request
+from vinfra.model.source import NOWHERE
 from vinfra.model.step import Call, StepResult
 from vinfra.transport import leases, verbs
 
@@ -42,7 +55,7 @@ class Operators(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(mkdtemp(prefix="vinfra-laws-"))
-        self.world = World(HYPERVISORS, PLAIN)
+        self.world = World(HYPERVISORS, PLAIN, MACHINES)
         self.ledger = laws.Ledger()
         self.blueprints = {owner: Blueprint(owner, self.folder) for owner in OWNERS}
         self.inventory = self.folder / "inventory.yaml"
@@ -63,6 +76,12 @@ class Operators(RuleBasedStateMachine):
         self.patches.close()
         self.world.close()
         shutil.rmtree(self.folder)
+
+    @initialize(one=st.lists(declarations(), max_size=12), two=st.lists(declarations(), max_size=6), fleet=fleets())
+    def begin(self, one: list[tuple[str, Item]], two: list[tuple[str, Item]], fleet: dict[str, Any]) -> None:
+        self.declare_fleet("one", fleet, "svc")
+        self.declare("one", one)
+        self.declare("two", two)
 
     # Operators write.
 
@@ -89,9 +108,11 @@ class Operators(RuleBasedStateMachine):
         self.declare(owner, said)
         self.apply(owner)
 
-    @rule(owner=owners, value=fleets())
-    def declare_fleet(self, owner: str, value: dict[str, Any]) -> None:
-        self._edited(owner, lambda blueprint: blueprint.fleets.update(web=value))
+    @rule(owner=owners, value=fleets(), name=st.sampled_from(FLEETS))
+    def declare_fleet(self, owner: str, value: dict[str, Any], name: str) -> None:
+        if name == "svc":
+            owner, value = "one", {**value, "access": {"public_key": KEYS[0]}}
+        self._edited(owner, lambda blueprint: blueprint.fleets.update({name: value}))
 
     @rule(owner=owners, number=numbers)
     def delete_declaration(self, owner: str, number: int) -> None:
@@ -283,7 +304,9 @@ class Operators(RuleBasedStateMachine):
             meddling.EDITS[edit](self.world.hosts[host], number)
         if edit in meddling.MARKS:
             for owner in {mark.blueprint for mark in (marks.values())}:
-                if edit == "lose_marks" and not any(mark.blueprint == owner for mark in self.world.hosts[host].marks.values()):
+                if edit == "lose_marks" and not any(
+                    mark.blueprint == owner for mark in self.world.hosts[host].marks.values()
+                ):
                     self.ledger.disown(host, owner)
         else:
             self.ledger.by_hand(before, self.world)

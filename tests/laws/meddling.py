@@ -1,4 +1,4 @@
-"""What people do to a host by hand, and what happens to it: one edit each, that does nothing where it makes no sense."""
+"""What people do to a host by hand, and what happens to it: an edit each, nothing where it makes no sense."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,14 @@ from vinfra.model.step import Verb, Virt
 
 # A host, and a number that chooses among what is there.
 Edit = Callable[[Host, int], None]
-OURS = ("/etc/motd", "/etc/ssh/x.conf", "/etc/systemd/system/app.service", "/srv/app", "/srv/app/a.conf", "/srv/app/deep")
+OURS = (
+    "/etc/motd",
+    "/etc/ssh/x.conf",
+    "/etc/systemd/system/app.service",
+    "/srv/app",
+    "/srv/app/a.conf",
+    "/srv/app/deep",
+)
 OURS += ("/srv/app/deep/b.conf", "/etc/sysctl.d/90-vinfra-vm.swappiness.conf")
 
 

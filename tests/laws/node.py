@@ -101,6 +101,9 @@ class Node:
             if not network.isActive():
                 raise Failed(f"network '{network.name()}' is not active")
 
+    def runs(self, name: str) -> bool:
+        return name in [domain.name() for domain in self.connection.listAllDomains() if domain.isActive()]
+
     def files(self) -> dict[str, Any]:
         pools = [pool for pool in self.connection.listAllStoragePools() if pool.isActive()]
         return {volume.path(): volume for pool in pools for volume in pool.listAllVolumes()}
@@ -139,7 +142,8 @@ class Node:
         domain = self.connection.lookupByName(call.name)
         if not domain.isActive():
             raise Failed(f"{call.name} does not run")
-        told = f"<g:guest xmlns:g='{GUEST_NAMESPACE}' address='10.10.0.9' key='ssh-ed25519 AAAA' user='{call.login.user}'/>"
+        known = f"address='10.10.0.9' key='ssh-ed25519 AAAA' user='{call.login.user}'"
+        told = f"<g:guest xmlns:g='{GUEST_NAMESPACE}' {known}/>"
         self.virt(Virt(Verb.DOMAIN_METADATA, call.name, xml=told))
 
     def script(self, call: Exec) -> bool:

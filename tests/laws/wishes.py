@@ -4,6 +4,7 @@ Few names, so that things meet: two blueprints want one file, a network's addres
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ VARIABLE = "VINFRA_LAWS_SECRET"
 KEYS = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1 one", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE2 two"]
 HYPERVISORS, PLAIN = ("hv1", "hv2"), ("web1",)
 OWNERS = ("one", "two")
+FLEETS = ("web", "svc")  # the machines of the second are hosts, of the first owner alone
+MACHINES = tuple(f"svc-{number:02}" for number in (1, 2, 3))
 ABSENT = "absent"
 # What one blueprint may say of a host: section, name, fields.
 Item = tuple[str, str, Any]
@@ -33,7 +36,10 @@ _SPECS: dict[str, tuple[list[str], st.SearchStrategy[Any]]] = {
         ["/etc/motd", "/srv/app/a.conf", "/srv/app/deep/b.conf", "/etc/systemd/system/app.service", "/etc/ssh/x.conf"],
         st.builds(lambda content, more: {"content": content, **more}, _contents, _some(mode=_modes, owner=_owners)),
     ),
-    "files ": (["/srv/app/key"], st.builds(lambda more: {"content": {"secret": f"env:{VARIABLE}"}, **more}, _some(mode=_modes))),
+    "files ": (
+        ["/srv/app/key"],
+        st.builds(lambda more: {"content": {"secret": f"env:{VARIABLE}"}, **more}, _some(mode=_modes)),
+    ),
     "directories": (["/srv/app", "/srv/app/deep"], _some(mode=_modes, owner=_owners)),
     "users": (
         ["ops", "dev"],
@@ -63,11 +69,11 @@ _VIRTUAL: dict[str, tuple[list[str], st.SearchStrategy[Any]]] = {
         ["lan", "dmz"],
         st.builds(
             lambda cidr, more: {"cidr": cidr, **more},
-            st.sampled_from(["10.7.0.0/24", "10.8.0.0/24", "10.7.0.0/16"]),
+            st.sampled_from([*["10.7.0.0/24", "10.8.0.0/24"] * 4, "10.7.0.0/16"]),
             _some(mode=st.sampled_from(["nat", "isolated"]), autostart=st.booleans(), dhcp=st.booleans()),
         ),
     ),
-    "pools": (["default", "fast"], st.sampled_from(["/srv/fast", "/var/lib/libvirt/images"])),
+    "pools": (["fast", "fast", "default"], st.sampled_from(["/srv/fast"] * 4 + ["/var/lib/libvirt/images"])),
     "volumes": (
         ["data", "log"],
         st.builds(
@@ -108,10 +114,28 @@ def _items(specs: dict[str, tuple[list[str], st.SearchStrategy[Any]]]) -> st.Sea
     )
 
 
+def needs(item: Item) -> Iterator[Item]:
+    """What one mostly says as well; it may be unsaid again."""
+    section, name, value = item
+    if section in ("files", "directories") and name.startswith("/srv/app/"):
+        yield from (("directories", path, {}) for path in ("/srv/app", *(["/srv/app/deep"] if "deep/" in name else [])))
+    if section == "services" and name != "cron":
+        nginx = ("packages", "nginx", {})
+        yield nginx if name == "nginx" else ("files", "/etc/systemd/system/app.service", {"content": "red\n"})
+    if isinstance(value, dict):
+        yield from [("users", "ops", {})] * (value.get("owner") == "ops")
+        yield from [("pools", "fast", "/srv/fast")] * (value.get("pool") == "fast")
+        for network in value.get("networks", ()):
+            yield ("networks", network, {"cidr": f"10.{7 + (network == 'lan')}.0.0/24"})
+        for disk in (disk for disk in value.get("disks", {}).values() if isinstance(disk, dict)):
+            yield ("volumes", disk["volume"], {"size": "1GiB"})
+
+
 def declarations() -> st.SearchStrategy[tuple[str, Item]]:
     """A host, and what is said of it."""
     plain = st.tuples(st.sampled_from([*PLAIN, HYPERVISORS[0]]), _items(_SPECS))
-    return plain | st.tuples(st.sampled_from(HYPERVISORS), _items(_VIRTUAL))
+    inside = st.tuples(st.just("fleets.svc"), _items(_SPECS))
+    return plain | st.tuples(st.sampled_from(HYPERVISORS), _items(_VIRTUAL)) | inside
 
 
 def fleets() -> st.SearchStrategy[dict[str, Any]]:
@@ -121,7 +145,7 @@ def fleets() -> st.SearchStrategy[dict[str, Any]]:
         st.integers(0, 3),
         st.sampled_from(["hv1:hv2", "hv1:hv2", "hv1", "hv2"]),
         _sizes,
-        _some(**_machine, networks=_lines, anti_affinity=st.just("web"), access=st.just({"public_key": KEYS[0]})),
+        _some(**_machine, networks=_lines, anti_affinity=st.just("web")),
     )
 
 
@@ -140,13 +164,16 @@ class Blueprint:
 
     def say(self, host: str, item: Item) -> None:
         section, name, value = item
-        if isinstance(value, dict) and value.get("owner") == "ops":
-            self.hosts.setdefault(host, {}).setdefault("users", {}).setdefault("ops", {})
-        self.hosts.setdefault(host, {}).setdefault(section, {})[name] = value
+        parts = self.hosts.setdefault(host, {})
+        for more, other, fields in needs(item) if value != ABSENT else ():
+            parts.setdefault(more, {}).setdefault(other, fields)
+        parts.setdefault(section, {})[name] = value
 
     def unsay(self, number: int) -> None:
         """One of its declarations is deleted."""
-        known = [(host, section, name) for host, parts in self.hosts.items() for section in parts for name in parts[section]]
+        known = [
+            (host, section, name) for host, parts in self.hosts.items() for section in parts for name in parts[section]
+        ]
         known += [("", "", name) for name in self.fleets]
         if not known:
             return
@@ -154,6 +181,6 @@ class Blueprint:
         (self.hosts[host][section] if host else self.fleets).pop(name)
 
     def write(self) -> None:
-        hosts = {name: self.hosts.get(name, {}) for name in (*HYPERVISORS, *PLAIN)}
+        hosts: dict[str, Any] = {name: {} for name in (*HYPERVISORS, *PLAIN)} | self.hosts
         document = {"blueprint": self.owner, "hosts": hosts, "fleets": self.fleets}
         self.file.write_text(json.dumps(document, indent=1))

@@ -19,9 +19,10 @@ from vinfra.model import mark
 from vinfra.model.inventory import Host as Machine
 from vinfra.model.lease import LEASE, LONGEST, Grip
 from vinfra.model.question import Question, Raw, ReadLibvirt, ReadMarks
-from vinfra.model.step import CHANGED, HELD, AwaitGuest, Call, Exec, Guard, Hold, Step, StepResult, Virt, Watch
+from vinfra.model.step import CHANGED, HELD, AwaitGuest, Call, Exec, Guard, Hold, Step, StepResult, Verb, Virt, Watch
 
 State = dict[str, Any]
+BORN = "born"  # in a state: how often the host was made anew
 
 
 class Killed(BaseException):
@@ -38,9 +39,14 @@ class Timer:
 
 @dataclass
 class Host:
-    """One host. `dead`: it does not answer. `timers` are the steps that it would take back."""
+    """One host. `dead`: it does not answer. `timers` are the steps that it would take back.
+
+    `guests` are its machines that are hosts, with new disks when they are made anew: `born` counts that.
+    """
 
     name: str
+    guests: dict[str, "Host"] = field(default_factory=dict)
+    born: int = 0
     linux: Linux = field(default_factory=Linux)
     node: Node | None = None
     dead: bool = False
@@ -75,6 +81,7 @@ class Host:
                     return self._guard(call)
                 case Virt() if self.node:
                     self.node.virt(call)
+                    self._disks(call)
                 case AwaitGuest() if self.node:
                     self.node.wait(call)
                 case Exec() if self.node and self.node.script(call):
@@ -85,6 +92,12 @@ class Host:
             allowed = isinstance(call, Exec) and 1 in call.ok
             return StepResult(0 if allowed else 1, err=str(failed))
         return StepResult(0)
+
+    def _disks(self, call: Virt) -> None:
+        """A machine whose first disk is new has a system of its own again."""
+        guest = self.guests.get(call.name.removesuffix("-root.qcow2"))
+        if guest and call.verb in (Verb.VOLUME_CREATE, Verb.VOLUME_DELETE):
+            guest.linux, guest.timers, guest.born = Linux(), {}, guest.born + 1
 
     # Leases, as transport/steps.py words them for the shell.
 
@@ -147,20 +160,28 @@ class Host:
 
     def state(self) -> State:
         """Everything that is there; a lease and a moment of the clock are nothing that a plan may leave alone."""
-        return self.linux.state() | (self.node.state() if self.node else {})
+        return self.linux.state() | (self.node.state() if self.node else {}) | {BORN: self.born}
 
 
 class World:
     """The hosts. `after` calls of steps `fault` strikes: it may raise, or give the result of that call."""
 
-    def __init__(self, hypervisors: Sequence[str], plain: Sequence[str]) -> None:
-        self.hosts = {name: Host(name, node=Node()) for name in hypervisors} | {name: Host(name) for name in plain}
+    def __init__(self, hypervisors: Sequence[str], plain: Sequence[str], guests: Sequence[str]) -> None:
+        known = {name: Host(name) for name in guests}
+        self.guests = frozenset(guests)
+        self.hosts = {name: Host(name, known, node=Node()) for name in hypervisors}
+        self.hosts |= {name: Host(name) for name in plain} | known
         self.after, self.fault = -1, None  # type: ignore[assignment]
         self.fault: Callable[[Host, Call], StepResult] | None
         self.ran: list[tuple[str, Step]] = []
 
     def state(self) -> dict[str, State]:
         return {name: host.state() for name, host in self.hosts.items()}
+
+    def runs(self, name: str) -> bool:
+        """Whether a host can answer at all: a machine must run somewhere."""
+        nodes = [host.node for host in self.hosts.values() if host.node]
+        return name not in self.guests or any(node.runs(name) for node in nodes)
 
     def close(self) -> None:
         for host in self.hosts.values():
@@ -195,7 +216,7 @@ class Controller:
         yield self.reader(name)
 
     def join(self, machine: Machine) -> None:
-        self.world.hosts.setdefault(machine.name, Host(machine.name))
+        assert machine.name in self.world.guests
 
     def forget(self, _: str) -> None:
         """Logins are not kept here."""
@@ -211,7 +232,7 @@ class Login:
     def _alive(self) -> None:
         if self.controller.over:
             raise Killed
-        if self.host.dead:
+        if self.host.dead or not self.controller.world.runs(self.host.name):
             raise Unreachable(f"{self.host.name} does not answer")
 
     def ask(self, questions: Sequence[Question]) -> dict[Question, Raw]:

@@ -168,7 +168,9 @@ def _gone(name: str, answer: Answer, scope: Scope) -> Delta:
     if answer.actual.uid == 0:
         return refused(Action.DELETE, "its number is 0: it is root by another name")
     wishes = {reference: item.desired for reference, item in scope.siblings.items()}
-    named = [ref for ref, wish in wishes.items() if name in (getattr(wish, "owner", None), getattr(wish, "group", None))]
+    named = [
+        ref for ref, wish in wishes.items() if name in (getattr(wish, "owner", None), getattr(wish, "group", None))
+    ]
     if named:
         return refused(Action.DELETE, f"{sorted(named)[0]} is to belong to it")
     return deleted(Impact.RESTART, f"its home {answer.actual.home} stays; a user with running processes is not removed")

@@ -1,0 +1,93 @@
+"""Ways in which the product could be broken: the state machine must find each of them, or it holds no law at all."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from vinfra.model.change import Delta
+from vinfra.model.mark import Birth, State
+from vinfra.model.step import Append
+from vinfra.stages import apply, diff, discover
+
+Mutant = Callable[[], AbstractContextManager[Any]]
+
+
+def no_confirmation() -> AbstractContextManager[Any]:
+    """A mark is claimed and never confirmed."""
+    real = apply._Run._marks
+
+    def marks(self: Any, *words: Any, **named: Any) -> tuple[Append, Append]:
+        claim, _ = real(self, *words, **named)
+        return claim, claim
+
+    return patch.object(apply._Run, "_marks", marks)
+
+
+def any_owner() -> AbstractContextManager[Any]:
+    """Whose a thing is does not matter."""
+    return patch.object(diff, "_owned", lambda delta, *_: delta)
+
+
+def a_field_less() -> AbstractContextManager[Any]:
+    """A difference in mode is not seen when the content differs as well: the second plan would see it."""
+    real = diff._delta
+
+    def delta(*words: Any) -> Delta:
+        found: Delta = real(*words)
+        return (
+            replace(found, fields=found.fields[:1])
+            if len(found.fields) > 1 and found.fields[1].path == "mode"
+            else found
+        )
+
+    return patch.object(diff, "_delta", delta)
+
+
+def whoever_was_there_before() -> AbstractContextManager[Any]:
+    """What was found goes like what was made."""
+    real = discover._leftovers
+
+    def leftovers(host: str, search: Any, marks: Any) -> Any:
+        return real(host, search, {key: replace(mark, birth=Birth.CREATED) for key, mark in marks.items()})
+
+    return patch.object(discover, "_leftovers", leftovers)
+
+
+def the_other_way_round() -> AbstractContextManager[Any]:
+    """What is to go goes in the order in which it came."""
+    real = diff._reversed
+    return patch.object(
+        diff, "_reversed", lambda gone, kept: [replace(row, after=frozenset()) for row in real(gone, kept)][::-1]
+    )
+
+
+def half_a_step() -> AbstractContextManager[Any]:
+    """The last step of a row that has several is left out."""
+    real = apply._Run._steps
+
+    def steps(self: Any, change: Any, *, created: bool) -> None:
+        real(self, replace(change, steps=change.steps[:-1]) if len(change.steps) > 1 else change, created=created)
+
+    return patch.object(apply._Run, "_steps", steps)
+
+
+def released_before_it_is_gone() -> AbstractContextManager[Any]:
+    """A deletion gives its mark up before the act: after a kill nobody would know whose it was."""
+    real = apply._Run._marks
+
+    def marks(self: Any, change: Any, *, created: bool) -> tuple[Append, Append]:
+        claim, confirm = real(self, change, created=created)
+        return (confirm, confirm) if f'"{State.RELEASED}"' in confirm.line else (claim, confirm)
+
+    return patch.object(apply._Run, "_marks", marks)
+
+
+MUTANTS: dict[str, Mutant] = {
+    mutant.__name__: mutant
+    for mutant in (
+        *(no_confirmation, any_owner, a_field_less, whoever_was_there_before, the_other_way_round, half_a_step),
+        released_before_it_is_gone,
+    )
+}
