@@ -84,10 +84,13 @@ def released_before_it_is_gone() -> AbstractContextManager[Any]:
     return patch.object(apply._Run, "_marks", marks)
 
 
-MUTANTS: dict[str, Mutant] = {
-    mutant.__name__: mutant
-    for mutant in (
-        *(no_confirmation, any_owner, a_field_less, whoever_was_there_before, the_other_way_round, half_a_step),
-        released_before_it_is_gone,
-    )
+# Each with the words of the law that it breaks.
+MUTANTS: dict[str, tuple[Mutant, str]] = {
+    "no confirmation": (no_confirmation, "second plan is not empty"),
+    "any owner": (any_owner, "owns it"),
+    "a field less": (a_field_less, "second plan is not empty"),
+    "whoever was there before": (whoever_was_there_before, "had not made it"),
+    "the other way round": (the_other_way_round, "before|still need it|is in use"),
+    "half a step": (half_a_step, "planned, and not done"),
+    "released before it is gone": (released_before_it_is_gone, "left after destroy"),
 }

@@ -27,6 +27,7 @@ TestOperators.settings = PROFILE
 @pytest.mark.skipif(not EXAMPLES, reason="make test-laws")
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broken_product_is_found(name: str) -> None:
-    fast = settings(PROFILE, max_examples=400, stateful_step_count=20, derandomize=True, phases=[Phase.generate])
-    with MUTANTS[name](), pytest.raises(AssertionError):
-        run_state_machine_as_test(Operators, settings=fast)
+    mutant, words = MUTANTS[name]
+    quick = settings(PROFILE, max_examples=600, stateful_step_count=20, derandomize=True, phases=[Phase.generate])
+    with mutant(), pytest.raises(AssertionError, match=words):
+        run_state_machine_as_test(Operators, settings=quick)
