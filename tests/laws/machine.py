@@ -227,7 +227,8 @@ class Operators(RuleBasedStateMachine):
             if mark.blueprint != owner and thing == f"{mark.kind.rpartition('.')[2]}:{mark.name}"
         ]
         named = any(laws.belongs(thing, row.address) and row.place == host for row in stays)
-        return bool(host in outcome.plan.unknown or named or shared)
+        inside = not self.world.runs(host)  # of a machine that is gone or off only its disk is left
+        return bool(host in outcome.plan.unknown or named or shared or inside)
 
     # Things go wrong.
 
