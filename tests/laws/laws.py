@@ -16,11 +16,11 @@ from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
 from vinfra.model.change import Change
 from vinfra.model.lease import LEASE
-from vinfra.model.mark import DIRECTORY, path_of
+from vinfra.model.mark import DIRECTORY, Mark, path_of
 from vinfra.model.outcome import Outcome, Status
 from vinfra.model.plan import Plan
 from vinfra.model.source import NOWHERE
-from vinfra.model.step import Append, Call, Guard, Hold, Step
+from vinfra.model.step import Append, Call, Guard, Hold, Step, Write
 from vinfra.report import as_json
 
 # What only the host's own program finds out: an owner that is no user there.
@@ -232,7 +232,7 @@ def _own(calls: Iterable[Call]) -> tuple[Call, ...]:
         call
         for call in calls
         if not isinstance(call, Hold | Guard)
-        and not (isinstance(call, Append) and call.path.startswith(marks))
+        and not (isinstance(call, Append | Write) and call.path.startswith(marks))
         and not (getattr(call, "argv", ())[:2] == ("rm", "-f") and call.argv[-1].startswith(marks))  # type: ignore[union-attr]
     )
 
@@ -317,9 +317,12 @@ class Ledger:
                     if _is(thing, Address(known.kind, host, known.name)):
                         self.made[host, thing] = known.blueprint
 
-    def disown(self, host: str, owner: str) -> None:
-        """A blueprint's marks are lost: what it made there is nobody's."""
-        self.made = {thing: who for thing, who in self.made.items() if thing[0] != host or who != owner}
+    def disown(self, host: str, lost: Iterable[Mark]) -> None:
+        """What marks stood for that are lost now is nobody's."""
+        for mark in lost:
+            for name, thing in list(self.made):
+                if name == host and _is(thing, Address(mark.kind, host, mark.name)):
+                    del self.made[name, thing]
 
     def left(self, owner: str, world: World) -> list[Thing]:
         """What a blueprint made and is still there."""

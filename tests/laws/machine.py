@@ -227,7 +227,7 @@ class Operators(RuleBasedStateMachine):
             if mark.blueprint != owner and thing == f"{mark.kind.rpartition('.')[2]}:{mark.name}"
         ]
         named = any(laws.belongs(thing, row.address) and row.place == host for row in stays)
-        inside = not self.world.runs(host)  # of a machine that is gone or off only its disk is left
+        inside = host in self.world.guests  # it goes with its machine, and stays with it
         return bool(host in outcome.plan.unknown or named or shared or inside)
 
     # Things go wrong.
@@ -304,11 +304,8 @@ class Operators(RuleBasedStateMachine):
         with suppress(Failed):
             meddling.EDITS[edit](self.world.hosts[host], number)
         if edit in meddling.MARKS:
-            for owner in {mark.blueprint for mark in (marks.values())}:
-                if edit == "lose_marks" and not any(
-                    mark.blueprint == owner for mark in self.world.hosts[host].marks.values()
-                ):
-                    self.ledger.disown(host, owner)
+            lost = marks.keys() - self.world.hosts[host].marks.keys()
+            self.ledger.disown(host, [marks[key] for key in lost])
         else:
             self.ledger.by_hand(before, self.world)
 

@@ -20,6 +20,7 @@ from vinfra.model.inventory import Host as Machine
 from vinfra.model.lease import LEASE, LONGEST, Grip
 from vinfra.model.question import Question, Raw, ReadLibvirt, ReadMarks
 from vinfra.model.step import CHANGED, HELD, AwaitGuest, Call, Exec, Guard, Hold, Step, StepResult, Verb, Virt, Watch
+from vinfra.transport import secrets
 
 State = dict[str, Any]
 BORN = "born"  # in a state: how often the host was made anew
@@ -203,6 +204,7 @@ class Controller:
 
     def __init__(self, world: World) -> None:
         self.world, self.over = world, False
+        self.secrets = getattr(secrets, "Secrets", object)()  # what a run has fetched of them, where that is kept
 
     def reader(self, name: str) -> "Login":
         if name not in self.world.hosts:
