@@ -265,6 +265,19 @@ def check_end(record: Record, world: World, outcome: Outcome) -> None:
     assert not missing, f"planned, and not done: {missing}"
 
 
+def excused(outcome: Outcome) -> set[tuple[str, str]]:
+    """Host and reference of what a run could not do."""
+    bad = {end.address for end in outcome.changes if end.status not in GOOD}
+    rows = [row for row in outcome.plan.changes if row.address in bad]
+    return {(row.place, row.address.reference) for row in rows} | unsettled(outcome.plan)
+
+
+def unsettled(plan: Plan) -> set[tuple[str, str]]:
+    """Host and reference of what a plan refuses or does not know; of a host that could not be read "" for all."""
+    rows = [row for row in plan.changes if row.delta.verdict in (Verdict.REFUSED, Verdict.UNKNOWN)]
+    return {(row.place, row.address.reference) for row in rows} | {(host, "") for host in plan.unknown}
+
+
 def check_empty(outcome: Outcome, again: Plan) -> None:
     """After an apply the plan is empty, but for what was refused or could not be read."""
     ends = {end.address for end in outcome.changes if end.status not in GOOD}

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.laws import laws, meddling
 from tests.laws.disk import Failed
+from tests.laws.wished import check_wish
 from tests.laws.wishes import (
     FLEETS,
     HYPERVISORS,
@@ -154,7 +155,10 @@ class Operators(RuleBasedStateMachine):
 
     @rule(owner=owners)
     def apply(self, owner: str) -> None:
-        laws.check_empty(self._apply(owner), self._plan(owner))
+        outcome = self._apply(owner)
+        again = self._plan(owner)
+        laws.check_empty(outcome, again)
+        check_wish(self.blueprints[owner], self.world, laws.excused(outcome) | laws.unsettled(again))
 
     @rule(owner=owners)
     def apply_carefully(self, owner: str) -> None:
@@ -257,7 +261,7 @@ class Operators(RuleBasedStateMachine):
         """One apply converges, and the second plan is empty."""
         for host in self.world.hosts.values():
             host.dead = False
-        laws.check_empty(self._apply(owner), self._plan(owner))
+        self.apply(owner)
 
     @rule(owner=owners, after=st.integers(0, 25), waits=st.booleans())
     def kill_it_and_apply_again(self, owner: str, after: int, waits: bool) -> None:

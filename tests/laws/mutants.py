@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+from vinfra.model.action import Action
 from vinfra.model.change import Delta
 from vinfra.model.mark import Birth, State
 from vinfra.model.step import Append
@@ -31,16 +32,14 @@ def any_owner() -> AbstractContextManager[Any]:
 
 
 def a_field_less() -> AbstractContextManager[Any]:
-    """A difference in mode is not seen when the content differs as well: the second plan would see it."""
+    """Differences in a mode, a shell and a number of CPUs are never seen: both plans agree, and are wrong."""
     real = diff._delta
 
     def delta(*words: Any) -> Delta:
         found: Delta = real(*words)
-        return (
-            replace(found, fields=found.fields[:1])
-            if len(found.fields) > 1 and found.fields[1].path == "mode"
-            else found
-        )
+        fields = tuple(item for item in found.fields if item.path not in ("mode", "shell", "cpu"))
+        lost = found.action is Action.UPDATE and found.fields and not fields
+        return Delta(Action.NOOP) if lost else replace(found, fields=fields) if found.action is Action.UPDATE else found
 
     return patch.object(diff, "_delta", delta)
 
@@ -88,7 +87,7 @@ def released_before_it_is_gone() -> AbstractContextManager[Any]:
 MUTANTS: dict[str, tuple[Mutant, str]] = {
     "no confirmation": (no_confirmation, "second plan is not empty"),
     "any owner": (any_owner, "owns it"),
-    "a field less": (a_field_less, "second plan is not empty"),
+    "a field less": (a_field_less, "wished for on"),
     "whoever was there before": (whoever_was_there_before, "had not made it"),
     "the other way round": (the_other_way_round, "before|still need it|is in use"),
     "half a step": (half_a_step, "planned, and not done"),
