@@ -194,7 +194,7 @@ class Operators(RuleBasedStateMachine):
         except RefusedError:
             touched = laws.changed(record.before, self.world.state())
             assert not touched, f"refused as stale, and yet it changed {sorted(touched)}"
-            prunes = any(row.desired is None and row.position is NOWHERE for row in plan.runnable)
+            prunes = any(row.desired is None and row.position is NOWHERE for row in plan.pending)
             assert edit or plan.unknown or prunes, "stale, and nothing had changed"
             return
         if not plan.unread:  # a row whose need could not be read runs then, although its need is in no file
