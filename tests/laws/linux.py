@@ -31,7 +31,12 @@ FOLDERS = (
     "/tmp",
 )
 OS = b"ID=debian\nVERSION_ID=12\nVERSION_CODENAME=bookworm\nPRETTY_NAME='Debian 12'\n"
-FILES = {"/etc/os-release": OS, "/proc/sys/net/ipv4/ip_forward": b"0\n", "/proc/sys/vm/swappiness": b"60\n"}
+FILES = {
+    "/etc/os-release": OS,
+    "/etc/motd": b"was there before\n",
+    "/proc/sys/net/ipv4/ip_forward": b"0\n",
+    "/proc/sys/vm/swappiness": b"60\n",
+}
 # What can be installed: each with its version, the unit and the files that come with it.
 PACKAGES = {"nginx": ("1.22.1-9", "nginx", "/etc/nginx/nginx.conf"), "tree": ("2.1.0-1", "", "/usr/bin/tree")}
 UNITS = "/etc/systemd/system"

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from vinfra.model.action import Action
 from vinfra.model.change import Delta
-from vinfra.model.mark import Birth, State
+from vinfra.model.mark import Birth
 from vinfra.model.step import Append
 from vinfra.stages import apply, diff, discover
 
@@ -72,17 +72,6 @@ def half_a_step() -> AbstractContextManager[Any]:
     return patch.object(apply._Run, "_steps", steps)
 
 
-def released_before_it_is_gone() -> AbstractContextManager[Any]:
-    """A deletion gives its mark up before the act: after a kill nobody would know whose it was."""
-    real = apply._Run._marks
-
-    def marks(self: Any, change: Any, *, created: bool) -> tuple[Append, Append]:
-        claim, confirm = real(self, change, created=created)
-        return (confirm, confirm) if f'"{State.RELEASED}"' in confirm.line else (claim, confirm)
-
-    return patch.object(apply._Run, "_marks", marks)
-
-
 # Each with the words of the law that it breaks.
 MUTANTS: dict[str, tuple[Mutant, str]] = {
     "no confirmation": (no_confirmation, "second plan is not empty"),
@@ -91,5 +80,4 @@ MUTANTS: dict[str, tuple[Mutant, str]] = {
     "whoever was there before": (whoever_was_there_before, "had not made it"),
     "the other way round": (the_other_way_round, "before|still need it|is in use"),
     "half a step": (half_a_step, "planned, and not done"),
-    "released before it is gone": (released_before_it_is_gone, "left after destroy"),
 }
