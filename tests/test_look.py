@@ -287,3 +287,38 @@ def test_a_hypervisor_that_goes_dark_while_it_works_is_taken_up_again_later(worl
     dark.dead = False
     world.apply(WEB)
     assert domains(world) == {"hv1": ["web-01"], "hv2": ["web-02"]}
+
+
+DISK = "hosts: {hv1: {domains: {db: {memory: 1GiB, disks: {root: 1GiB}}}}}\n"
+
+
+def test_no_disks_are_none_and_the_disk_goes_only_after_its_machine_let_go_of_it(world: World) -> None:
+    world.apply(DISK)
+    without = DISK.replace("{root: 1GiB}", "{}")
+    plan = world.plan(without)
+    assert rows(plan) == ["update domain:db on hv1", "delete volume:db/root on hv1"]
+    assert plan.runnable[1].after == {plan.runnable[0].address}
+    world.apply(without)
+    here = world.hosts["hv1"]
+    assert not here.volumes
+    assert "db-root" not in here.domains["db"].xml
+    assert rows(world.plan(without)) == []
+
+
+def test_a_disk_stays_while_its_machine_cannot_let_go_of_it(world: World) -> None:
+    world.apply(DISK)
+    world.apply(refused := DISK.replace("{root: 1GiB}", "{}, networks: [nowhere]"))
+    assert "refused domain:db on hv1" in rows(world.plan(refused))
+    assert list(world.hosts["hv1"].volumes) == ["db-root.qcow2"]
+
+
+def test_a_machine_lies_where_its_pool_is_and_not_where_that_cannot_go(world: World) -> None:
+    blueprint = "hosts: {hv1: {pools: {default: /srv/elsewhere}, domains: {db: {memory: 1GiB, disks: {root: 1GiB}}}}}\n"
+    machine = next(change for change in world.plan(blueprint).changes if change.address.noun == "domain")
+    assert "/var/lib/libvirt/images/db-root.qcow2" in str(machine.steps)
+
+
+def test_a_target_comes_with_all_that_it_comes_after(world: World) -> None:
+    blueprint = "hosts: {hv1: {pools: {fast: /srv/fast}, volumes: {log: {size: 1GiB, pool: fast}, data: 1GiB}}}\n"
+    plan = world.plan(blueprint, targets=("volume:log",))
+    assert rows(plan) == ["create pool:fast on hv1", "create volume:log on hv1"]

@@ -71,7 +71,7 @@ class Aim:
         """What is aimed at and, unless it is named exactly, what that needs, and what that needs."""
         if self.request.exact or not self.request.targets:
             return aimed
-        needs = {resource.address: resource.needs for resource in self.wish.resources}
+        needs = {resource.address: resource.needs | resource.after for resource in self.wish.resources}
         open_ends = list(aimed)
         while open_ends:
             more = needs.get(open_ends.pop(), frozenset()) - aimed

@@ -55,8 +55,7 @@ def diff(
             here.add(change.address.reference)
             restarting |= {change.address.reference} if delta.impact >= Impact.RESTART else set()
         (gone if change.delta.action is Action.DELETE else kept).append(change)
-    unread = [change for change in kept if change.desired is None and change.delta.verdict is Verdict.UNKNOWN]
-    return (*kept, *_reversed(gone, unread))
+    return (*kept, *_reversed(gone, kept))
 
 
 def unplaced(resource: Resource, delta: Delta) -> Change:
@@ -192,10 +191,18 @@ def _change(resource: Resource, delta: Delta, answer: Answer) -> Change:
     )
 
 
-def _reversed(gone: list[Change], unread: list[Change]) -> list[Change]:
-    """Deletions run against the grain: a thing goes before what it needs, which stays while the thing is unknown."""
+def _reversed(gone: list[Change], kept: list[Change]) -> list[Change]:
+    """Deletions run against the grain: a thing goes before what it needs, which stays while the thing is unknown.
+
+    It also stays until those that use it and are kept (`using` among the notes of its answer) have let go of it.
+    """
     users: dict[Address, set[Address]] = {}
+    unread = [change for change in kept if change.desired is None and change.delta.verdict is Verdict.UNKNOWN]
     for change in (*gone, *unread):
         for need in change.after:
             users.setdefault(need, set()).add(change.address)
+    keepers = {change.address.reference: change.address for change in kept if change.pending}
+    for change in gone:
+        holding = (f"{user.noun}:{user.name}" for user in change.notes.get("using", ()))
+        users.setdefault(change.address, set()).update(keepers[name] for name in holding if name in keepers)
     return [replace(change, after=frozenset(users.get(change.address, ()))) for change in reversed(gone)]

@@ -149,7 +149,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     """Field by field; keys are compared without their comments, groups and keys only for what is missing."""
     desired = resource.desired
     if not isinstance(desired, Spec):
-        return _gone(answer)
+        return _gone(resource.address.name, answer, scope)
     if isinstance(desired.password_hash, Secret):
         return Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason=f"{desired.password_hash} was not resolved")
     if not isinstance(answer, Present):
@@ -167,11 +167,17 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     return _grouped(updated(fields), answer.notes["all_groups"], scope, fields)
 
 
-def _gone(answer: Answer) -> Delta:
+def _gone(name: str, answer: Answer, scope: Scope) -> Delta:
     if not isinstance(answer, Present) or not isinstance(answer.actual, Spec):
         return Delta(Action.NOOP)
     if answer.actual.uid == 0:
         return refused(Action.DELETE, "its number is 0: it is root by another name")
+    wishes = {reference: item.desired for reference, item in scope.siblings.items()}
+    named = [
+        ref for ref, wish in wishes.items() if name in (getattr(wish, "owner", None), getattr(wish, "group", None))
+    ]
+    if named:
+        return refused(Action.DELETE, f"{sorted(named)[0]} is to belong to it")
     return deleted(REMOVAL, f"its home {answer.actual.home} stays")
 
 

@@ -32,13 +32,14 @@ class Site:
 
 
 def site(accelerator: str, scope: Scope, answers: Answers) -> Site:
-    """What a host has, together with what this blueprint brings there."""
+    """What a host has, together with what this blueprint brings there. No pool ever moves to another folder."""
     pools = {name: element(pool.definition).findtext("target/path", "") for name, pool in found(answers, POOLS).items()}
     networks = {name: network.active for name, network in found(answers, NETWORKS).items()}
     for reference, sibling in scope.siblings.items():
         noun, _, name = reference.partition(":")
         if noun == "pool":
-            _declared(pools, name, getattr(sibling.desired, "path", None))
+            path = getattr(sibling.desired, "path", None)
+            _declared(pools, name, path and pools.get(name, path))
         elif noun == "network":
             _declared(networks, name, None if sibling.desired is None else True)
     interfaces = scope.facts.get("interfaces")
@@ -61,7 +62,8 @@ def wish(name: str, desired: Spec, scope: Scope, place: Site, there: Mapping[str
     made: dict[str, Any] = {key: getattr(desired, key) for key in SAME}
     if desired.networks is not None:
         made["networks"] = tuple(_port(nic, f"{scope.owner}/{name}") for nic in desired.networks)
-    if drives := tuple(drive for drive, _ in _drives(name, desired, scope, place)):
+    drives = tuple(drive for drive, _ in _drives(name, desired, scope, place))
+    if drives or desired.disks is not None:
         made["disks"] = drives
     if there is None or place.accelerator:
         made["accelerator"] = place.accelerator or ("kvm" if _capable(scope) else "tcg")
