@@ -24,6 +24,7 @@ from vinfra.model.question import Exec as Ask
 from vinfra.model.question import Question, Raw, ReadFile, ReadLibvirt, ReadMarks
 from vinfra.model.request import Consent, Request
 from vinfra.model.step import Append, AwaitGuest, Call, Step, StepResult, Verb, Virt, Write
+from vinfra.transport.secrets import Secrets
 
 GIB = 1 << 30
 IMAGES = "/var/lib/libvirt/images"
@@ -158,6 +159,7 @@ class World:
     def __init__(self, folder: Path, *names: str) -> None:
         self.folder, self.hosts = folder, {name: Host() for name in names}
         self.asked: list[str] = []
+        self.secrets = Secrets()
         (folder / "id.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1 test\n")
 
     def reader(self, name: str) -> Host:

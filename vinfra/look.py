@@ -42,7 +42,6 @@ from vinfra.stages.plan import with_steps
 from vinfra.stages.render import Sources, render
 from vinfra.transport.leases import Leases, died, holder
 from vinfra.transport.reach import Connections
-from vinfra.transport.secrets import reveal
 
 GUEST = "kvm.guest"
 LOGIN = "login"  # among the notes of a guest that can be reached: the host it is
@@ -162,7 +161,7 @@ class Look:
         return Search(
             kinds=self.kinds,
             facts=host_facts,
-            render=partial(render, sources=Sources(lru_cache(_text), reveal)),
+            render=partial(render, sources=Sources(lru_cache(_text), self.connections.secrets.reveal)),
             owner=self.wish.blueprint.name,
             leftover=self._leftover,
             allow={} if self.everywhere else self.wish.blueprint.allow,

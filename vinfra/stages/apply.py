@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from vinfra import mask
 from vinfra.errors import StepFailed, TransportError
 from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.address import Address
@@ -118,7 +119,7 @@ class _Run:
         except TransportError as lost:
             status, reason = Status.LEFT, f"{lost.message}; whether the step under way ended is read at the next run"
         except Exception as error:  # a bug in a kind ends its own row, not the run
-            status, reason = Status.FAILED, f"vinfra failed: {type(error).__name__}: {error}"
+            status, reason = Status.FAILED, mask.struck(f"vinfra failed: {type(error).__name__}: {error}")
         return ChangeOutcome(planned.address, status, reason, time.monotonic() - started)
 
     def _current(self, planned: Change) -> Change:

@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from vinfra import mask
 from vinfra.errors import TransportError
 from vinfra.model import lease
 from vinfra.model.action import Impact
 from vinfra.model.address import Address
 from vinfra.model.answer import Answer, Unknown
 from vinfra.model.blueprint import Resource
+from vinfra.model.change import Delta
 from vinfra.model.discovery import HostState, Marks
 from vinfra.model.kind import Composite, FactsReader, Kinds, Machines, Tenant
 from vinfra.model.lease import LEASE
@@ -28,7 +30,7 @@ from vinfra.model.transport import Reader
 ROUNDS = 8
 UNPRUNED = "nothing is pruned here until that line is mended"
 
-Render = Callable[[tuple[Resource, ...], Mapping[str, Any]], tuple[tuple[Resource, ...], dict[Address, str]]]
+Render = Callable[[tuple[Resource, ...], Mapping[str, Any]], tuple[tuple[Resource, ...], dict[Address, Delta]]]
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -136,7 +138,7 @@ def _told(error: Exception) -> str:
         hint = " ".join(error.hint.split())
         return f"{error.message} ({hint})" if hint else error.message
     # A bug in a kind, or an answer nobody thought of, must not hide the other hosts.
-    return f"vinfra failed on this host's answers: {type(error).__name__}: {error}"
+    return mask.struck(f"vinfra failed on this host's answers: {type(error).__name__}: {error}")
 
 
 def _first(host: str, wanted: tuple[Resource, ...], search: Search, reader: Reader) -> Survey:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
 from vinfra.model.blueprint import Resource
-from vinfra.model.change import Change, Delta
+from vinfra.model.change import Change
 from vinfra.model.discovery import HostState
 from vinfra.model.kind import Kinds, Scope
 from vinfra.model.mark import Birth, Mark
@@ -21,7 +21,7 @@ def plan(
     kinds: Kinds,
     leftover: Callable[[Mark, Address], bool],
 ) -> Plan:
-    """The plan over all hosts. Rows whose resource could not be placed are refused; a host not read is unknown."""
+    """The plan over all hosts. Rows whose resource could not be placed say why; a host not read is unknown."""
     rows: list[Change] = []
     for host, state in states.items():
         views = state.scopes(kinds)
@@ -48,8 +48,7 @@ def with_steps(change: Change, views: Mapping[str, Scope], kinds: Kinds) -> Chan
 
 
 def _unplaced(resource: Resource, state: HostState) -> Change:
-    reason = state.refused[resource.address]
-    delta = Delta(Action.NOOP, verdict=Verdict.REFUSED, reason=reason)
+    delta = state.refused[resource.address]
     return Change(
         resource.address, delta, desired=resource.desired, actual=None, position=resource.position, where=resource.where
     )

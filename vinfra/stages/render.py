@@ -9,11 +9,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vinfra.errors import InputError, VinfraError
+from vinfra import mask
+from vinfra.errors import InputError, Unresolved, UsageError, VinfraError
+from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
 from vinfra.model.blueprint import Resource
+from vinfra.model.change import Delta
 from vinfra.model.secret import Secret
 from vinfra.model.spec import Deferred, Spec, declared
+from vinfra.text.fields import Fault, with_secrets
 from vinfra.text.template import render as rendered_value
 from vinfra.text.template import render_text
 
@@ -28,18 +32,27 @@ class Sources:
 
 def render(
     resources: tuple[Resource, ...], facts: Mapping[str, Any], sources: Sources
-) -> tuple[tuple[Resource, ...], dict[Address, str]]:
-    """The resources with nothing left to render, and the reason for each that cannot be: those are left out."""
+) -> tuple[tuple[Resource, ...], dict[Address, Delta]]:
+    """The resources with nothing left to render, and what to say of each that cannot be: those are left out.
+
+    One whose secret cannot be had now is unknown, as one that could not be read: it stops nothing else.
+    """
     placed: list[Resource] = []
-    refused: dict[Address, str] = {}
+    refused: dict[Address, Delta] = {}
     for resource in resources:
         try:
             placed.append(_rendered(resource, {**resource.variables, "facts": facts}, sources))
+        except Unresolved as error:
+            refused[resource.address] = _left_out(Verdict.UNKNOWN, _reason(error))
         except (VinfraError, ValidationError) as error:
-            refused[resource.address] = _reason(error)
+            refused[resource.address] = _left_out(Verdict.REFUSED, _reason(error))
         except OSError as error:
-            refused[resource.address] = f"{error.filename}: {error.strerror}"
+            refused[resource.address] = _left_out(Verdict.REFUSED, f"{error.filename}: {error.strerror}")
     return tuple(placed), refused
+
+
+def _left_out(verdict: Verdict, reason: str) -> Delta:
+    return Delta(Action.NOOP, verdict=verdict, reason=mask.struck(reason))
 
 
 def _rendered(resource: Resource, variables: Mapping[str, Any], sources: Sources) -> Resource:
@@ -47,12 +60,23 @@ def _rendered(resource: Resource, variables: Mapping[str, Any], sources: Sources
     if desired is None:
         return resource
     values: dict[str, Any] = {
-        name: rendered_value(value.raw, variables) for name, value in desired if isinstance(value, Deferred)
+        name: _referring(rendered_value(value.raw, variables), resource)
+        for name, value in desired
+        if isinstance(value, Deferred)
     }
     if values:
         desired = desired.replaced(**values)
     values = _filled(desired, variables, sources.read) | _revealed(desired, sources.reveal)
     return replace(resource, desired=desired.replaced(**values) if values else desired)
+
+
+def _referring(value: Any, resource: Resource) -> Any:
+    """A value that facts made, with its references to secrets as such."""
+    faults: list[Fault] = []
+    value = with_secrets(value, Path(resource.position.file).parent, (), faults)
+    if faults:
+        raise UsageError(faults[0].message)
+    return value
 
 
 def _revealed(desired: Spec, reveal: Callable[[Secret], str]) -> dict[str, Any]:
