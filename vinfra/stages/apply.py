@@ -291,4 +291,7 @@ def _identity(change: Change, known: Mark | None) -> dict[str, str]:
 def _managed(change: Change) -> tuple[str, ...]:
     if change.desired is None:
         return ()
-    return tuple(sorted(name for name, value in change.desired if value is not None))
+    # That it is secret is noted only where it is so: later readers must not show what stands there.
+    return tuple(
+        sorted(name for name, value in change.desired if value is not None and (name != "secret" or value is True))
+    )

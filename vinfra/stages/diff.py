@@ -14,6 +14,7 @@ from vinfra.model.change import Change, Delta, FieldChange
 from vinfra.model.discovery import HostState
 from vinfra.model.kind import Kind, Kinds, Scope, Trait, has
 from vinfra.model.mark import Birth, Mark, State
+from vinfra.model.secret import Secret
 from vinfra.model.source import NOWHERE
 from vinfra.model.spec import Deferred, declared
 
@@ -119,12 +120,14 @@ def _later(resource: Resource, answer: Later, changing: Collection[Address]) -> 
         return Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason=answer.reason)
     if resource.desired is None:
         return Delta(Action.NOOP)
-    shape = type(resource.desired)
+    shape, flagged = type(resource.desired), getattr(resource.desired, "secret", False)
     fields = tuple(
         FieldChange(name, None, None if open_ended else value, resource.desired.bound(name), secret)
         for name, value in resource.desired
         if value is not None and declared(shape, name, "compared")
-        for secret in [bool(declared(shape, name, "secret"))]
+        for secret in [
+            bool(declared(shape, name, "secret")) or isinstance(value, Secret) or (name == "content" and flagged)
+        ]
         for open_ended in [secret or isinstance(value, Deferred)]
     )
     impact = Impact.NONE if answer.bare else max((change.impact for change in fields), default=Impact.NONE)
