@@ -8,11 +8,13 @@ import base64
 import html
 import json
 import os
+import re
 from urllib.parse import quote
 
 STRUCK = "•••"
 _SHORTEST = 4  # a shorter value occurs in words that mean nothing
 _SHORTEST_LINE = 8  # of a longer text, such as a key
+_UNQUOTED = re.compile(r"[A-Za-z0-9]{12,}")  # the same in whatever way the whole is quoted
 
 _forms: set[str] = set()
 _variables: set[str] = set()
@@ -24,8 +26,9 @@ def note(value: str) -> None:
     for text in (value, *lines):
         if len(text) >= _SHORTEST:
             plain = text.encode("utf-8", "surrogateescape")
-            quoted = (json.dumps(text)[1:-1], repr(text)[1:-1], html.escape(text), quote(plain, safe=""))
-            _forms.update((text, text.strip(), *quoted, base64.b64encode(plain).decode()))
+            quoted = (json.dumps(text)[1:-1], repr(text)[1:-1], repr(plain)[2:-1], html.escape(text))
+            _forms.update((text, text.strip(), *quoted, quote(plain, safe=""), base64.b64encode(plain).decode()))
+            _forms.update(_UNQUOTED.findall(text))
 
 
 def struck(text: str) -> str:
