@@ -9,6 +9,8 @@ import html
 import json
 import os
 import re
+import shlex
+from collections.abc import Iterator
 from urllib.parse import quote
 
 STRUCK = "•••"
@@ -25,10 +27,18 @@ def note(value: str) -> None:
     lines = [line for line in value.splitlines() if len(line.strip()) >= _SHORTEST_LINE]
     for text in (value, *lines):
         if len(text) >= _SHORTEST:
-            plain = text.encode("utf-8", "surrogateescape")
-            quoted = (json.dumps(text)[1:-1], repr(text)[1:-1], repr(plain)[2:-1], html.escape(text))
-            _forms.update((text, text.strip(), *quoted, quote(plain, safe=""), base64.b64encode(plain).decode()))
-            _forms.update(_UNQUOTED.findall(text))
+            _forms.update((text, text.strip(), *_quoted(text), *_UNQUOTED.findall(text)))
+
+
+def _quoted(text: str) -> Iterator[str]:
+    """A text as JSON, Python, XML, URLs, YAML, the shell and base64 write it."""
+    plain = text.encode("utf-8", "surrogateescape")
+    yield from (json.dumps(text)[1:-1], repr(text)[1:-1], repr(plain)[2:-1])
+    less = html.escape(text, quote=False)
+    yield from (less, less.replace('"', "&quot;"), html.escape(text))
+    yield from (quote(plain), quote(plain, safe=""))
+    yield from (text.replace("'", "''"), shlex.quote(text)[1:-1])
+    yield base64.b64encode(plain).decode()
 
 
 def struck(text: str) -> str:
