@@ -4,6 +4,7 @@ import base64
 import html
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +14,7 @@ import pytest
 from vinfra import engine, mask
 from vinfra.cli.main import run
 from vinfra.errors import ExitCode, InputError, RefusedError
-from vinfra.model.action import Verdict
+from vinfra.model.action import Action, Verdict
 from vinfra.model.change import Change
 from vinfra.model.plan import Plan
 from vinfra.model.request import Consent, Request
@@ -75,8 +76,32 @@ def test_each_is_asked_for_once_and_only_by_who_compares(
     assert asked == []
     assert run(["plan", *files, "--full", "--json"]) == 2
     assert asked == [str(request.blueprint.parent / "db.yaml")]
+    assert run(["plan", *files, "--target", "file:*/a"]) == 2
+    assert len(asked) == 2
     told = capsys.readouterr()
     assert "canary" not in told.out + told.err
+
+
+def test_what_a_target_leaves_out_is_not_asked_for(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[str]()
+    monkeypatch.setattr(env, "fetch", lambda name: asked.append(name) or "canary-value")
+    request = ask(a="secret: env:CANARY_A", b="secret: env:CANARY_B")
+    assert set(rows(engine.plan(replace(request, targets=("file:*/a",))))) == {"a"}
+    assert asked == ["CANARY_A"]
+
+
+def test_a_wish_that_is_not_known_yet_is_one_all_the_same(ask: Any, tmp_path: Path) -> None:
+    """A file that left the blueprint under this name is not removed when it came back under another one."""
+    request = ask(a="secret: env:CANARY_NONE")
+    (tmp_path / "link").symlink_to(tmp_path / "made")
+    (tmp_path / "made/a").write_text("precious")
+    request.blueprint.write_text(request.blueprint.read_text() + f"      {tmp_path}/link/a: absent\n")
+    found = {change.address.name: change.delta for change in engine.plan(request).changes}
+    assert found[f"{tmp_path}/made/a"].verdict is Verdict.UNKNOWN
+    assert (
+        found[f"{tmp_path}/link/a"].action is not Action.DELETE
+        or found[f"{tmp_path}/link/a"].verdict is Verdict.REFUSED
+    )
 
 
 def test_a_saved_plan_goes_stale_with_its_secrets(ask: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -158,10 +158,12 @@ class Look:
     # What is there.
 
     def _search(self) -> Search:
+        text = lru_cache(_text)
         return Search(
             kinds=self.kinds,
             facts=host_facts,
-            render=partial(render, sources=Sources(lru_cache(_text), self.connections.secrets.reveal)),
+            render=partial(render, sources=Sources(text, self.connections.secrets.reveal)),
+            outline=partial(render, sources=Sources(text)),
             owner=self.wish.blueprint.name,
             leftover=self._leftover,
             allow={} if self.everywhere else self.wish.blueprint.allow,

@@ -33,7 +33,7 @@ def placed(files: dict[str, str] | None = None, **fields: Any) -> Any:
             raise FileNotFoundError(2, "No such file or directory", str(path)) from None
 
     found, refused = render((resource,), FACTS, Sources(read, reveal))
-    return found[0].desired if found else refused[ADDRESS].reason
+    return refused[ADDRESS].reason if refused else found[0].desired
 
 
 def test_a_value_over_facts_is_rendered_and_validated() -> None:

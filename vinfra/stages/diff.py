@@ -43,7 +43,8 @@ def diff(
     for resource in _ordered(state.resources, kinds):
         name, answer = resource.address.kind, state.answers[resource.address]
         view = replace(views[name], changing=frozenset(here), restarting=frozenset(restarting))
-        delta = _delta(resource, answer, kinds[name], view, changing)
+        told = state.refused.get(resource.address)  # a secret in it cannot be had
+        delta = told or _delta(resource, answer, kinds[name], view, changing)
         delta = _owned(delta, resource, kinds[name], view, owner)
         delta = _current(delta, resource, view, owner, behind)
         waits, way = has(kinds[name], Trait.WAITS), moved.get(resource.demand.member) if resource.demand else None

@@ -40,7 +40,8 @@ class Search:
     """What is looked for, on behalf of which blueprint. `leftover` says of a mark whether its object left that.
 
     `allow` says by a fleet's name what it may cost that something leaves it. `around` gives what is declared on a host
-    beside what is looked for: kinds see it, and do not read it.
+    beside what is looked for: kinds see it, and do not read it; `outline` renders that, where it is another way than
+    `render`.
     """
 
     kinds: Kinds
@@ -50,6 +51,7 @@ class Search:
     leftover: Callable[[Mark, Address], bool] = lambda *_: False
     allow: Mapping[str, Impact] = field(default_factory=dict)
     around: Callable[[str], Sequence[Resource]] = lambda _: ()
+    outline: Render | None = None
 
 
 @dataclass(slots=True)
@@ -169,7 +171,7 @@ def _tenants(machines: Iterable[str], kinds: Kinds, answers: Mapping[Question, R
 def _rest(found: Survey, wanted: tuple[Resource, ...], search: Search, reader: Reader) -> HostState:
     """Facts and marks are known, resources have their place, leftovers came to light: ask on until all is known."""
     rendered, refused = search.render(wanted, found.state.facts)
-    around, _ = search.render(tuple(search.around(found.host)), found.state.facts)
+    around, _ = (search.outline or search.render)(tuple(search.around(found.host)), found.state.facts)
     odd = tuple(_odd(search, found.state.marks))
     complaints = (*found.state.complaints, *(f"{complaint}; {UNPRUNED}" for complaint in odd))
     left = () if complaints else _leftovers(found.host, search, found.state.marks, (*wanted, *around))

@@ -26,7 +26,9 @@ def plan(
     for host, state in states.items():
         views = state.scopes(kinds)
         rows += [with_steps(change, views, kinds) for change in changes[host]]
-        rows += [_unplaced(resource, state) for resource in wanted.get(host, ()) if resource.address in state.refused]
+        known = {resource.address for resource in state.resources}
+        lost = [resource for resource in wanted.get(host, ()) if resource.address in state.refused.keys() - known]
+        rows += [_unplaced(resource, state) for resource in lost]
     return Plan(
         blueprint=owner,
         hosts=tuple(states),

@@ -24,10 +24,13 @@ from vinfra.text.template import render_text
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where values come from that the files do not hold: a file beside the blueprint, a secret by its reference."""
+    """Where values come from that the files do not hold: a file beside the blueprint, a secret by its reference.
+
+    Without `reveal` references stay what they are.
+    """
 
     read: Callable[[Path], str]
-    reveal: Callable[[Secret], str]
+    reveal: Callable[[Secret], str] | None = None
 
 
 def render(
@@ -35,15 +38,19 @@ def render(
 ) -> tuple[tuple[Resource, ...], dict[Address, Delta]]:
     """The resources with nothing left to render, and what to say of each that cannot be: those are left out.
 
-    One whose secret cannot be had now is unknown, as one that could not be read: it stops nothing else.
+    One whose secret cannot be had now is unknown, and stops nothing else. It stays among the resources, for others must
+    know that it is wished for.
     """
     placed: list[Resource] = []
     refused: dict[Address, Delta] = {}
     for resource in resources:
         try:
-            placed.append(_rendered(resource, {**resource.variables, "facts": facts}, sources))
-        except Unresolved as error:
-            refused[resource.address] = _left_out(Verdict.UNKNOWN, _reason(error))
+            rendered = _rendered(resource, {**resource.variables, "facts": facts}, sources.read)
+            try:
+                placed.append(_revealed(rendered, sources.reveal))
+            except Unresolved as error:
+                placed.append(rendered)
+                refused[resource.address] = _left_out(Verdict.UNKNOWN, _reason(error))
         except (VinfraError, ValidationError) as error:
             refused[resource.address] = _left_out(Verdict.REFUSED, _reason(error))
         except OSError as error:
@@ -55,7 +62,7 @@ def _left_out(verdict: Verdict, reason: str) -> Delta:
     return Delta(Action.NOOP, verdict=verdict, reason=mask.struck(reason))
 
 
-def _rendered(resource: Resource, variables: Mapping[str, Any], sources: Sources) -> Resource:
+def _rendered(resource: Resource, variables: Mapping[str, Any], read_file: Callable[[Path], str]) -> Resource:
     desired = resource.desired
     if desired is None:
         return resource
@@ -66,7 +73,7 @@ def _rendered(resource: Resource, variables: Mapping[str, Any], sources: Sources
     }
     if values:
         desired = desired.replaced(**values)
-    values = _filled(desired, variables, sources.read) | _revealed(desired, sources.reveal)
+    values = _filled(desired, variables, read_file)
     return replace(resource, desired=desired.replaced(**values) if values else desired)
 
 
@@ -79,12 +86,15 @@ def _referring(value: Any, resource: Resource) -> Any:
     return value
 
 
-def _revealed(desired: Spec, reveal: Callable[[Secret], str]) -> dict[str, Any]:
-    """The secrets of a spec in the clear, in memory only; a spec that has a `secret` flag is flagged by it."""
+def _revealed(resource: Resource, reveal: Callable[[Secret], str] | None) -> Resource:
+    """With its secrets in the clear, in memory only; a spec that has a `secret` flag is flagged by it."""
+    desired = resource.desired
+    if desired is None or reveal is None:
+        return resource
     values: dict[str, Any] = {name: _clear(value, reveal) for name, value in desired if _holds_secret(value)}
     if values and "secret" in type(desired).model_fields:
         values["secret"] = True
-    return values
+    return replace(resource, desired=desired.replaced(**values)) if values else resource
 
 
 def _holds_secret(value: Any) -> bool:
