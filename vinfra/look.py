@@ -77,7 +77,7 @@ class Look:
         changes = self._diff()
         self._check_targets()
         shown = {host: state for host, state in self.states.items() if self._shown(state)}
-        made = make_plan(self.wish.blueprint.name, shown, changes, self.placed, self.kinds, self._leftover)
+        made = make_plan(self.wish.blueprint.name, shown, changes, self.kinds, self._leftover)
         warnings = (*self.wish.blueprint.warnings, *self._bystanders(), *self._idle(), *made.warnings)
         return replace(
             made,

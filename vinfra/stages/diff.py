@@ -43,7 +43,7 @@ def diff(
     for resource in _ordered(state.resources, kinds):
         name, answer = resource.address.kind, state.answers[resource.address]
         view = replace(views[name], changing=frozenset(here), restarting=frozenset(restarting))
-        told = state.refused.get(resource.address)  # a secret in it cannot be had
+        told = state.refused.get(resource.address)  # it could not be rendered
         delta = told or _delta(resource, answer, kinds[name], view, changing)
         delta = _owned(delta, resource, kinds[name], view, owner)
         delta = _current(delta, resource, view, owner, behind)

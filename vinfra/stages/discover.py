@@ -171,11 +171,12 @@ def _tenants(machines: Iterable[str], kinds: Kinds, answers: Mapping[Question, R
 def _rest(found: Survey, wanted: tuple[Resource, ...], search: Search, reader: Reader) -> HostState:
     """Facts and marks are known, resources have their place, leftovers came to light: ask on until all is known."""
     rendered, refused = search.render(wanted, found.state.facts)
-    around, _ = (search.outline or search.render)(tuple(search.around(found.host)), found.state.facts)
+    beside, _ = (search.outline or search.render)(tuple(search.around(found.host)), found.state.facts)
+    known, around = (tuple(map(_without_deferred, items)) for items in (rendered, beside))
     odd = tuple(_odd(search, found.state.marks))
     complaints = (*found.state.complaints, *(f"{complaint}; {UNPRUNED}" for complaint in odd))
     left = () if complaints else _leftovers(found.host, search, found.state.marks, (*wanted, *around))
-    state = replace(found.state, resources=rendered + left, around=around, refused=refused, complaints=complaints)
+    state = replace(found.state, resources=known + left, around=around, refused=refused, complaints=complaints)
     for _ in range(ROUNDS):
         new = [question for question in _questions(state, search, found.answers) if question not in found.answers]
         if not new:

@@ -36,29 +36,27 @@ class Sources:
 def render(
     resources: tuple[Resource, ...], facts: Mapping[str, Any], sources: Sources
 ) -> tuple[tuple[Resource, ...], dict[Address, Delta]]:
-    """The resources with nothing left to render, and what to say of each that cannot be: those are left out.
-
-    One whose secret cannot be had now is unknown, and stops nothing else. It stays among the resources, for others must
-    know that it is wished for.
+    """The resources with nothing left to render, and what to say of each that cannot be; one whose secret cannot be
+    had now is unknown, and stops nothing else. They stay among the resources, for others must know of the wish.
     """
     placed: list[Resource] = []
     refused: dict[Address, Delta] = {}
     for resource in resources:
+        known = resource
         try:
-            rendered = _rendered(resource, {**resource.variables, "facts": facts}, sources.read)
-            try:
-                placed.append(_revealed(rendered, sources.reveal))
-            except Unresolved as error:
-                placed.append(rendered)
-                refused[resource.address] = _left_out(Verdict.UNKNOWN, _reason(error))
+            known = _rendered(resource, {**resource.variables, "facts": facts}, sources.read)
+            known = _revealed(known, sources.reveal)
+        except Unresolved as error:
+            refused[resource.address] = _set_aside(Verdict.UNKNOWN, _reason(error))
         except (VinfraError, ValidationError) as error:
-            refused[resource.address] = _left_out(Verdict.REFUSED, _reason(error))
+            refused[resource.address] = _set_aside(Verdict.REFUSED, _reason(error))
         except OSError as error:
-            refused[resource.address] = _left_out(Verdict.REFUSED, f"{error.filename}: {error.strerror}")
+            refused[resource.address] = _set_aside(Verdict.REFUSED, f"{error.filename}: {error.strerror}")
+        placed.append(known)
     return tuple(placed), refused
 
 
-def _left_out(verdict: Verdict, reason: str) -> Delta:
+def _set_aside(verdict: Verdict, reason: str) -> Delta:
     return Delta(Action.NOOP, verdict=verdict, reason=mask.struck(reason))
 
 
