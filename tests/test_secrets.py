@@ -18,6 +18,7 @@ from vinfra.model.action import Action, Verdict
 from vinfra.model.change import Change
 from vinfra.model.plan import Plan
 from vinfra.model.request import Consent, Request
+from vinfra.model.secret import SCHEMES
 from vinfra.transport.providers import env, sops
 
 
@@ -169,3 +170,11 @@ def test_a_bug_that_holds_a_secret_does_not_tell_it(
     for text in (log.read_text(), told.out, told.err):
         assert "bug: Plan(" in text
         assert "canary" not in text
+
+
+def test_the_example_in_the_docs_is_a_blueprint(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs/secrets.md").read_text()
+    example = page.split("\n\n    ", 1)[1].split("\n\n", 1)[0]
+    (tmp_path / "b.yaml").write_text(f"blueprint: b\nhosts:\n  localhost:\n    {example}\n")
+    assert len(engine.validate(Request(tmp_path / "b.yaml")).resources) == 5
+    assert [scheme.form for scheme in SCHEMES.values() if f"| `{scheme.form}` |" not in page] == []

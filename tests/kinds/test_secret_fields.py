@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from vinfra.kinds.host import file, user
+from vinfra.kinds.host import file, operation, user
 from vinfra.kinds.registry import KINDS
 from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
@@ -14,9 +14,10 @@ from vinfra.model.discovery import HostState
 from vinfra.model.mark import Birth, Mark, State
 from vinfra.model.secret import Secret
 from vinfra.model.source import Position
-from vinfra.model.spec import Spec
+from vinfra.model.spec import Deferred, Spec, declared
 from vinfra.stages.diff import diff
 from vinfra.stages.render import Sources, render
+from vinfra.text.fields import shape_of
 
 ADDRESS = Address("host.file", "a", "/srv/x")
 
@@ -54,9 +55,9 @@ def test_a_secret_that_is_known_later_is_an_open_bound(wish: dict[str, object]) 
     assert (change.before, change.after, change.secret) == (None, None, True)
 
 
-def rendered(address: Address, desired: Spec, value: str) -> tuple[tuple[Resource, ...], str]:
+def rendered(address: Address, desired: Spec, value: str, **facts: object) -> tuple[tuple[Resource, ...], str]:
     sources = Sources(lambda _: "", lambda _: value)
-    found, left_out = render((Resource(address, desired, Position("b.yaml", 1, 1)),), {}, sources)
+    found, left_out = render((Resource(address, desired, Position("b.yaml", 1, 1)),), facts, sources)
     return found, left_out[address].reason if left_out else ""
 
 
@@ -74,6 +75,21 @@ def test_an_error_of_a_spec_quotes_no_value() -> None:
     with pytest.raises(ValidationError) as refused:
         user.Spec(password_hash="hunter2:x", uid="hunter3")
     assert "hunter" not in str(refused.value)
+
+
+def test_a_field_that_may_hold_a_secret_is_one_that_is_not_shown() -> None:
+    """What else takes any value: a file's content, by its flag; arguments, refused; what makes no row of its own."""
+    fields = {(name, key) for name, kind in KINDS.items() for key in shape_of(kind.Spec).secrets}
+    shown = {(name, key) for name, key in fields if not declared(KINDS[name].Spec, key, "secret")}
+    parts = {("kvm.domain", "cloud_init"), *(("kvm.fleet", key) for key in ("cloud_init", "for_each", "overrides"))}
+    assert shown - parts == {("host.file", "content"), ("host.operation", "arguments")}
+
+
+def test_no_secret_becomes_an_argument_by_way_of_facts() -> None:
+    address = Address("host.operation", "a", "x")
+    arguments = Deferred({"path": "/x", "line": {"secret": "env:X_{{ facts.os.id }}"}})
+    desired = operation.Spec(operation="files.line", arguments=arguments)
+    assert "a secret cannot be an argument" in rendered(address, desired, "hunter2", os={"id": "debian"})[1]
 
 
 def test_a_secret_that_was_not_resolved_is_unknown() -> None:
