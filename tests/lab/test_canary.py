@@ -21,7 +21,7 @@ from vinfra.lab import Lab, LabHost
 from . import traces
 from .conftest import ROOT, blueprint, run_ssh
 
-pytestmark = pytest.mark.xdist_group("kvm")
+pytestmark = [pytest.mark.xdist_group("kvm"), pytest.mark.timeout(600)]
 
 TOOLS = Path(os.environ.get("VINFRA_CACHE") or ROOT / ".cache") / "tools/bin"
 ISO = "var/lib/libvirt/seeds/web-01-seed.iso"
@@ -172,7 +172,7 @@ def watched(world: World) -> Iterator[Callable[[], list[str]]]:
         def end() -> list[str]:
             told = json.loads(watch.communicate()[0])
             print(f"{told['looks']} looks at the processes")
-            hits = [tuple(hit[:3]) for hit in told["hits"]]
+            hits = told["hits"]
             assert any(word == decoy for _, word, _ in hits)
             given = {world.words[name] for name in VARIABLES}
             ours = f"{sys.executable} -"
@@ -218,9 +218,7 @@ def test_secrets_are_where_they_were_declared_to_go_and_nowhere_else(
     world: World, watched: Callable[[], list[str]]
 ) -> None:
     file = blueprint(world.folder, _wish())
-    for command in (("validate",), ("graph",), ("explain", "host.file")):
-        world.run(*command, *([file] if command[0] != "explain" else ()))
-    world.run("plan", file, expect=2)
+    world.run("validate", file)
     world.run("plan", file, "--json", expect=2)
     world.run("plan", file, "--out", world.folder / "plan.json", "--full", expect=2)
     _killed(world, file)
@@ -234,7 +232,6 @@ def test_secrets_are_where_they_were_declared_to_go_and_nowhere_else(
     assert world.leaks() == []
     world.rotated = "again"
     assert "stale" in world.run("apply", world.folder / "plan.json", "--yes", expect=3)
-    world.run("drift", file, expect=2)
     world.run("drift", file, "--json", expect=2)
     world.run("apply", file, "--yes", "--json")
     failing, world.failing = blueprint(world.folder, _wish(**_FULL)), True
@@ -242,9 +239,8 @@ def test_secrets_are_where_they_were_declared_to_go_and_nowhere_else(
     _bugs(world, failing)
     world.run("runs")
     killed, *_, failed = sorted((world.folder / "state/runs").glob("*.jsonl"))
-    for run in (killed, failed):
-        world.run("runs", "show", run.stem)
-        world.run("runs", "show", run.stem, "--json")
+    world.run("runs", "show", killed.stem)
+    world.run("runs", "show", failed.stem, "--json")
     plain = blueprint(world.folder, {"hv": {"files": {"/srv/canary/file": {"content": "known to all\n"}}}}, "trial")
     world.run("plan", plain, "--full", expect=2)  # what stands there now is still secret
     world.run("destroy", plain, "--yes")
@@ -255,15 +251,14 @@ def test_secrets_are_where_they_were_declared_to_go_and_nowhere_else(
 def _killed(world: World, file: Path) -> None:
     """An apply killed while its steps run, and its leftovers settled."""
     command = [sys.executable, "-m", "vinfra", "apply", str(file), "--yes"]
-    for line in (2, 4):
-        with subprocess.Popen(command, env=world.environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout
-            for told in process.stdout:
-                world.told.append(told)
-                if told.startswith(f"[{line}/"):
-                    break
-            process.send_signal(signal.SIGKILL)
-            world.told.append(process.stdout.read())
+    with subprocess.Popen(command, env=world.environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        for told in process.stdout:
+            world.told.append(told)
+            if told.startswith("[3/"):
+                break
+        process.send_signal(signal.SIGKILL)
+        world.told.append(process.stdout.read())
     time.sleep(0.5)
 
 
@@ -275,7 +270,7 @@ def _bugs(world: World, file: Path) -> None:
         ("transport.session", "Session", "ask", "ValueError", 4),
     )
     for module, name, method, error, code in places:
-        for debug in ("", "1"):
+        for debug in ("", "1") if name == "Plan" else ("",):
             driver = _BUG.format(module=module, name=name, method=method, error=error)
             told = world.program([sys.executable, "-c", driver, "apply", str(file), "--yes"], code, VINFRA_DEBUG=debug)
             assert "look: " in told

@@ -52,41 +52,65 @@ def files(folders: Iterable[Path], since: float, words: Iterable[str]) -> Iterat
 
 
 def _watch() -> None:
-    words = iter(sys.stdin.readline, "go\n")
-    needles = {form: word.strip() for word in words for form in forms(word.strip())}
+    words = [line.strip() for line in iter(sys.stdin.readline, "go\n")]
     with suppress(OSError):
-        os.nice(-15)  # or a busy machine would keep us from looking
+        os.nice(-10)  # or a busy machine would keep us from looking
     print("ready", flush=True)
-    old: set[str] = set()
-    hits: dict[tuple[str, str, str], int] = {}
-    looks, number, own = 0, 0, str(os.getpid())
+    watch = Watch(words)
     while not select.select([sys.stdin], [], [], 0)[0]:
         began = time.monotonic()
-        pids = {name for name in os.listdir("/proc") if name.isdigit()} - {own}  # noqa: PTH208  speed is all
-        number += 1
-        # All processes now and then, as one may become another program; those that are new at every look.
-        for pid in pids if number % 10 == 0 else pids - old:
-            _look(pid, needles, hits)
-        old = pids if number % 3 == 0 else old & pids  # a new one is looked at three times at least
-        looks += 1
-        time.sleep(max(0.0, EVERY - (time.monotonic() - began)))
-    print(json.dumps({"looks": looks, "hits": [[*where, count] for where, count in hits.items()]}))
+        watch.look()
+        time.sleep(max(0.001, EVERY - (time.monotonic() - began)))
+    print(json.dumps({"looks": watch.looks, "hits": sorted(watch.hits)}))
 
 
-def _look(pid: str, needles: dict[bytes, str], hits: dict[tuple[str, str, str], int]) -> None:
-    with suppress(OSError):
-        told = {}
-        for name in ("cmdline", "environ"):
-            number = os.open(f"/proc/{pid}/{name}", os.O_RDONLY)
-            try:
-                told[name] = os.read(number, 1 << 18)
-            finally:
-                os.close(number)
-        for name, data in told.items():
-            for form, word in needles.items():
-                if form in data:
-                    command = told["cmdline"].replace(b"\0", b" ").decode(errors="replace")[:200]
-                    hits[name, word, command] = hits.get((name, word, command), 0) + 1
+class Watch:
+    """All processes, looked at again and again: those that are new each time, all of them now and then, as one may
+    become another program.
+    """
+
+    def __init__(self, words: list[str]) -> None:
+        self.looks = 0
+        self.hits: set[tuple[str, str, str]] = set()
+        self._needles = {form: word for word in words for form in forms(word)}
+        self._known: dict[str, tuple[bytes, int]] = {}  # by process: its arguments, how often they were the same
+
+    def look(self) -> None:
+        """Once."""
+        pids = {name for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208  speed is all
+        self._known = {pid: known for pid, known in self._known.items() if pid in pids}
+        for pid in pids:
+            if self.looks % 40 == 0 or self._known.get(pid, (b"", 0))[1] < 3:
+                with suppress(OSError):
+                    self._one(pid)
+        self.looks += 1
+
+    def _one(self, pid: str) -> None:
+        arguments = _read(pid, "cmdline")
+        before, times = self._known.get(pid, (b"", 0))
+        self._known[pid] = arguments, times + 1 if arguments == before else 0
+        if times >= 3 and arguments == before:
+            return
+        for name, data in (("cmdline", arguments), ("environ", _read(pid, "environ"))):
+            for word in {word for form, word in self._needles.items() if form in data}:
+                self.hits.add((name, word, _command(pid)))
+
+
+def _read(pid: str, name: str) -> bytes:
+    number = os.open(f"/proc/{pid}/{name}", os.O_RDONLY)
+    try:
+        return os.read(number, 1 << 18)
+    finally:
+        os.close(number)
+
+
+def _command(pid: str) -> str:
+    """What a process runs; one that is just becoming another program has no arguments for a moment."""
+    for _ in range(50):
+        if words := _read(pid, "cmdline"):
+            return words.replace(b"\0", b" ").decode(errors="replace")[:200]
+        time.sleep(0.001)
+    return ""
 
 
 if __name__ == "__main__":
