@@ -182,7 +182,7 @@ class World:
 
     def look(self, blueprint: str, *, everywhere: bool = False, **given: Any) -> Look:
         """A fresh look; with `everywhere` the one of a destroy."""
-        request = self.request(blueprint, **given)
+        request, self.secrets = self.request(blueprint, **given), Secrets()
         wish = engine.validate(request)
         return Look(request, replace(wish, resources=()) if everywhere else wish, self, Observers(), everywhere)
 
