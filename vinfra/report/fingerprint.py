@@ -143,7 +143,7 @@ def _needed(neighbour: Neighbour) -> str:
 
 def _moved(then: Row, now: Row, blueprint: str, reason: str) -> Iterator[str]:
     """A row: what was found, whose it is, and only if that is the same, what would be done."""
-    if now.verdict == Verdict.UNKNOWN.name.lower():
+    if now.where == then.where and now.verdict == Verdict.UNKNOWN.name.lower():
         yield f"{then.address}: cannot be compared now: {reason}"
         return
     found = [*_found_moved(then, now, reason), *_marks_moved(then, now, blueprint)]
