@@ -167,7 +167,8 @@ def watched(world: World) -> Iterator[Callable[[], list[str]]]:
         watch.stdin.write("".join(f"{word}\n" for word in (*world.words.values(), decoy, "go")))
         watch.stdin.flush()
         assert watch.stdout.readline() == "ready\n"
-        subprocess.run(["sh", "-c", "sleep 0.1; :", decoy], check=True)  # so that seeing nothing means something
+        with subprocess.Popen(["sh", "-c", "sleep 2; :", decoy]):  # so that seeing nothing means something
+            pass
 
         def end() -> list[str]:
             told = json.loads(watch.communicate()[0])
