@@ -49,7 +49,7 @@ class World:
     began: float = field(default_factory=time.time)
     told: list[str] = field(default_factory=list)
     rotated: str = ""
-    failing: bool = False
+    given: tuple[str, ...] = VARIABLES[:-1]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -57,7 +57,7 @@ class World:
         places = {"HOME": "home", "TMPDIR": "tmp", "VINFRA_STATE": "state", "VINFRA_AGE_IDENTITY": "sources/age.txt"}
         found = {name: str(self.folder / place) for name, place in places.items()}
         found |= {"SOPS_AGE_KEY_FILE": found["VINFRA_AGE_IDENTITY"], "PATH": f"{TOOLS}:{os.environ['PATH']}"}
-        found |= {f"CANARY_{name.upper()}": self.value(name) for name in VARIABLES if name != "full" or self.failing}
+        found |= {f"CANARY_{name.upper()}": self.value(name) for name in self.given}
         return {**keep, **found, "VINFRA_INVENTORY": str(self.folder / "inventory.yaml")}
 
     def value(self, name: str) -> str:
@@ -235,7 +235,7 @@ def test_secrets_are_where_they_were_declared_to_go_and_nowhere_else(
     assert "stale" in world.run("apply", world.folder / "plan.json", "--yes", expect=3)
     world.run("drift", file, "--json", expect=2)
     world.run("apply", file, "--yes", "--json")
-    failing, world.failing = blueprint(world.folder, _wish(**_FULL)), True
+    failing, world.given = blueprint(world.folder, _wish(**_FULL)), VARIABLES
     assert "No space left" in world.run("apply", failing, "--yes", expect=1)
     _bugs(world, failing)
     world.run("runs")
@@ -243,6 +243,7 @@ def test_secrets_are_where_they_were_declared_to_go_and_nowhere_else(
     world.run("runs", "show", killed.stem)
     world.run("runs", "show", failed.stem, "--json")
     plain = blueprint(world.folder, {"hv": {"files": {"/srv/canary/file": {"content": "known to all\n"}}}}, "trial")
+    world.given = ()  # it names none, so nobody could know that they are secret
     world.run("plan", plain, "--full", expect=2)  # what stands there now is still secret
     world.run("destroy", plain, "--yes")
     assert world.leaks() == []
