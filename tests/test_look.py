@@ -84,6 +84,25 @@ def test_a_target_is_placed_as_in_the_whole_plan(world: World) -> None:
     assert "create domain:db-02 on hv2" in whole
 
 
+def test_a_machine_waits_for_its_secret_and_no_other_does(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = "cloud_init: {on_change: reseed, user_data: {password: {secret: env:CANARY_%s}}}"
+    machines = (f"{name}: {{count: 1, on: all, memory: 1GiB, {data % name.upper()}}}" for name in ("web", "db"))
+    fleets = "fleets:\n  " + "\n  ".join(machines)
+    monkeypatch.setenv("CANARY_DB", "canary-db")
+    told = {change.address.reference: change.delta for change in world.plan(fleets).changes}
+    assert told["seed:web-01/seed"].verdict is Verdict.UNKNOWN
+    assert "CANARY_WEB is not set" in told["seed:web-01/seed"].reason
+    world.apply(fleets)
+    assert sorted(name for names in domains(world).values() for name in names) == ["db-01"]
+    monkeypatch.setenv("CANARY_WEB", "canary-web")
+    world.apply(fleets)
+    assert sorted(name for names in domains(world).values() for name in names) == ["db-01", "web-01"]
+    assert rows(world.plan(fleets)) == []
+    monkeypatch.setenv("CANARY_WEB", "rotated")
+    (row,) = rows(world.plan(fleets))
+    assert row.startswith("update seed:web-01/seed")
+
+
 def test_a_saved_plan_is_run_where_it_was_made_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "Connections", lambda _: nullcontext(world))
     world.apply(APART.replace("count: 2", "count: 1"))

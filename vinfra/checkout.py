@@ -1,6 +1,5 @@
 """Which version of the blueprint's files this is, to tell an old one from a new one. Only reads git."""
 
-import os
 import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
@@ -8,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+
+from vinfra import mask
 
 _SECONDS = 20
 
@@ -35,7 +36,7 @@ class Checkout:
 
     def _git(self, *arguments: str) -> str | None:
         """What git says, None when it fails."""
-        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+        environment = {**mask.environment(), "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
         command = ["git", "-C", str(self.folder), *arguments]
         try:
             done = subprocess.run(

@@ -5,6 +5,7 @@
     ├── InputError                problems in blueprint or inventory files, all at once
     ├── RefusedError              exit 3: nothing was touched (stale plan, guard, impact, lock)
     ├── StepFailed                a step ran on the target and failed
+    ├── Unresolved                exit 4: a secret could not be had
     └── TransportError            exit 4: the target could not be asked or reached
         ├── Unreachable           no answer, connection lost, time ran out
         ├── LeaseLost             another run holds the host now, or nobody knows any more
@@ -77,6 +78,12 @@ class StepFailed(VinfraError):
         super().__init__(message, hint)
         self.returncode = returncode
         self.stderr = stderr
+
+
+class Unresolved(VinfraError):
+    """A secret cannot be had from where its reference points. What needs it is unknown, and nothing else is."""
+
+    exit_code = ExitCode.INCOMPLETE
 
 
 class TransportError(VinfraError):

@@ -46,7 +46,6 @@ from vinfra.stages.render import Sources, render
 from vinfra.transport import health
 from vinfra.transport.leases import Leases, died, holder
 from vinfra.transport.reach import Connections
-from vinfra.transport.secrets import reveal
 
 GUEST = "kvm.guest"
 LOGIN = "login"  # among the notes of a guest that can be reached: the host it is
@@ -83,7 +82,7 @@ class Look:
         changes = self._diff()
         self._check_targets()
         shown = {host: state for host, state in self.states.items() if self._shown(state)}
-        made = make_plan(self.wish.blueprint.name, shown, changes, self.placed, self.kinds, self._leftover)
+        made = make_plan(self.wish.blueprint.name, shown, changes, self.kinds, self._leftover)
         warnings = (
             *self.wish.blueprint.warnings,
             *self._ours.losses(),
@@ -181,10 +180,12 @@ class Look:
     # What is there.
 
     def _search(self) -> Search:
+        text = lru_cache(_text)
         return Search(
             kinds=self.kinds,
             facts=host_facts,
-            render=partial(render, sources=Sources(lru_cache(_text), reveal)),
+            render=partial(render, sources=Sources(text, self.connections.secrets.reveal)),
+            outline=partial(render, sources=Sources(text)),
             owner=self.wish.blueprint.name,
             leftover=self._leftover,
             allow={} if self.everywhere else self.wish.blueprint.allow,

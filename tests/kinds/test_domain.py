@@ -102,7 +102,7 @@ def test_what_decides_its_place_cannot_wait_for_a_host() -> None:
     ],
 )
 def test_a_wrong_field_is_told_where_it_stands(fields: dict[str, Any], pointer: Any, said: str) -> None:
-    faults = build(domain.Spec, {"memory": Plain("1GiB"), **fields})
+    faults = build(domain.Spec, {"memory": Plain("1GiB"), **fields}, Path())
     assert isinstance(faults, list), faults
     assert [fault.pointer for fault in faults if isinstance(fault, Fault)] == [pointer]
     assert said in faults[0].message

@@ -212,4 +212,7 @@ def test_every_part_of_the_content_is_in_the_digest() -> None:
 
 def test_the_mark_keeps_what_finds_it_again() -> None:
     assert [name for name in seed.Spec.model_fields if declared(seed.Spec, name, "identity")] == ["pool", "digest"]
-    assert [name for name in seed.Spec.model_fields if declared(seed.Spec, name, "secret")] == ["user_data"]
+    assert [name for name in seed.Spec.model_fields if declared(seed.Spec, name, "secret")] == [
+        "user_data",
+        "network_config",
+    ]

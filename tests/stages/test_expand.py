@@ -132,6 +132,17 @@ def test_secrets() -> None:
     assert found.field("host.file:localhost/b", "content") == Secret("file:/k")
 
 
+def test_paths_of_secrets_are_beside_the_file_they_are_written_in() -> None:
+    files = "/a: {content: {secret: 'sops:keys/../db.yaml#a.b'}}, /b: {content: {secret: 'age:~/x'}}"
+    more = "/c: {content: {secret: 'vault:kv/x#k'}}, /d: {content: {secret: 'ansible-vault:v#1.yml#k'}}"
+    found = read({"web.yaml": blueprint(f"files: {{{files}, {more}}}", "v: 1")})
+    assert not found.problems
+    there = [found.field(f"host.file:localhost/{name}", "content") for name in "abcd"]
+    beside, home = Path("x").absolute().parent, Path.home()
+    expected = (f"sops:{beside}/db.yaml#a.b", f"age:{home}/x", "vault:kv/x#k", f"ansible-vault:{beside}/v#1.yml#k")
+    assert there == list(map(Secret, expected))
+
+
 def test_references_become_addresses() -> None:
     body = (
         "packages: [nginx]\nfiles:\n  /a: {content: x, needs: [package:nginx], protect: true, allow: data-loss}\n"

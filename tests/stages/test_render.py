@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from vinfra.errors import UsageError
+from vinfra.errors import Unresolved
 from vinfra.kinds.host import file as file_kind
 from vinfra.model.address import Address
 from vinfra.model.blueprint import Resource
@@ -19,7 +19,7 @@ FACTS = {"os": {"id": "debian"}}
 
 def reveal(secret: Secret) -> str:
     if secret.reference != "env:PW":
-        raise UsageError(f"{secret} is not set", "export it")
+        raise Unresolved(f"{secret} is not set", "export it")
     return "hunter2"
 
 
@@ -33,7 +33,7 @@ def placed(files: dict[str, str] | None = None, **fields: Any) -> Any:
             raise FileNotFoundError(2, "No such file or directory", str(path)) from None
 
     found, refused = render((resource,), FACTS, Sources(read, reveal))
-    return found[0].desired if found else refused[ADDRESS]
+    return refused[ADDRESS].reason if refused else found[0].desired
 
 
 def test_a_value_over_facts_is_rendered_and_validated() -> None:

@@ -14,17 +14,15 @@ import paramiko
 import pytest
 
 import vinfra.transport
-from vinfra.errors import HostKeyRefused, InputError, TransportError, Unreachable, UsageError
+from vinfra.errors import HostKeyRefused, InputError, TransportError, Unreachable
 from vinfra.model.inventory import Host, Inventory
 from vinfra.model.question import Exec, PyinfraFact, Raw, ReadFile, ReadLibvirt, ReadMarks
-from vinfra.model.secret import Secret
 from vinfra.model.step import Exec as Run
 from vinfra.model.step import Step
 from vinfra.transport import recorded
 from vinfra.transport.foreign import MEANINGS, translated
 from vinfra.transport.hostkeys import HostKey, HostKeys, Policy
 from vinfra.transport.reach import Connections
-from vinfra.transport.secrets import reveal
 
 UNAME = Exec(("uname", "-s"))
 LOCAL = Inventory({"here": Host("here", connection="local")}, {})
@@ -84,22 +82,6 @@ def test_a_recording_answers_only_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("web: [1]")
     with pytest.raises(InputError, match="not a recording"):
         recorded.load(tmp_path / "bad.yaml")
-
-
-def test_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "secret"
-    file.write_text("hunter22\n")
-    with pytest.raises(UsageError, match="can be read by others"):
-        reveal(Secret(f"file:{file}"))
-    file.chmod(0o600)
-    assert reveal(Secret(f"file:{file}")) == "hunter22"
-    monkeypatch.setenv("PW", "hunter33")
-    assert reveal(Secret("env:PW")) == "hunter33"
-    file.write_bytes(b"hunter\xff")
-    for reference in ("env:NONE", "file:/none", f"file:{file}", "vault:x", "hunter22", f"file:{tmp_path}"):
-        with pytest.raises(UsageError) as refused:
-            reveal(Secret(reference))
-        assert "hunter\xff" not in str(refused.value)
 
 
 def _every(kind: type[Exception]) -> set[type[Exception]]:

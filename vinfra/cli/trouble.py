@@ -5,7 +5,7 @@ import os
 import sys
 from contextlib import suppress
 
-from vinfra import __version__
+from vinfra import __version__, mask
 from vinfra.errors import ExitCode, InputError, StepFailed, UsageError, VinfraError
 
 
@@ -47,15 +47,15 @@ def bug(error: Exception, arguments: list[str]) -> int:
     import traceback
 
     if os.environ.get("VINFRA_DEBUG") == "1":
-        traceback.print_exception(error)
+        sys.stderr.write(mask.struck("".join(traceback.format_exception(error))))
         return int(ExitCode.FAILED)
-    text = "".join(traceback.format_exception(error))
+    text = mask.struck("".join(traceback.format_exception(error)))
     with tempfile.NamedTemporaryFile(
         "w", prefix="vinfra-bug-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
     ) as log:
         log.write(f"vinfra {__version__}, python {sys.version}\ncommand: {_command(arguments)}\n\n{text}")
     told = VinfraError(
-        f"this is a bug in vinfra: {type(error).__name__}: {error}",
+        mask.struck(f"this is a bug in vinfra: {type(error).__name__}: {error}"),
         f"the details are in {log.name}; look through them for secrets, then send them in. VINFRA_DEBUG=1 shows them",
     )
     return tell(told, arguments)

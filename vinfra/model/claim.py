@@ -58,4 +58,7 @@ def managed(change: Change) -> tuple[str, ...]:
     """The fields that the blueprint says something of."""
     if change.desired is None:
         return ()
-    return tuple(sorted(name for name, value in change.desired if value is not None))
+    # That it is secret is noted only where it is so: later readers must not show what stands there.
+    return tuple(
+        sorted(name for name, value in change.desired if value is not None and (name != "secret" or value is True))
+    )

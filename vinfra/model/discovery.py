@@ -7,6 +7,7 @@ from typing import Any
 from vinfra.model.address import Address
 from vinfra.model.answer import Answer
 from vinfra.model.blueprint import Resource
+from vinfra.model.change import Delta
 from vinfra.model.kind import Kinds, Scope
 from vinfra.model.lease import NOBODYS, Lease
 from vinfra.model.mark import Mark
@@ -22,8 +23,8 @@ class HostState:
 
     `resources` are the placed ones, with what a blueprint left behind added (desired None); `around` are those that are
     declared there as well, but not looked at this time. `lease` says who may change it now, `worn` that the owner's
-    mark file is due to be rewritten. `formerly` are names that the owner had before. `refused` says why a resource
-    could not be placed, such as a template over a fact that this host does not have.
+    mark file is due to be rewritten. `formerly` are names that the owner had before. `refused` says of a resource why
+    nothing can be done: a template over a fact that this host does not have, a secret that cannot be had.
     """
 
     host: str
@@ -34,7 +35,7 @@ class HostState:
     resources: tuple[Resource, ...] = ()
     around: tuple[Resource, ...] = ()
     answers: Mapping[Address, Answer] = field(default_factory=dict)
-    refused: Mapping[Address, str] = field(default_factory=dict)
+    refused: Mapping[Address, Delta] = field(default_factory=dict)
     complaints: tuple[str, ...] = ()
     worn: bool = False
     lease: Lease = NOBODYS

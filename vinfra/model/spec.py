@@ -28,7 +28,8 @@ class Deferred:
 class Spec(BaseModel):
     """Base of every kind's spec. A field may hold a Deferred until `stages.place` has rendered it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    # An error of pydantic's that nobody foresaw would else quote the values, and some are secret.
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     @field_validator("*", mode="wrap")
     @classmethod

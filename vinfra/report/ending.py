@@ -57,7 +57,9 @@ def _next(outcome: Outcome, again: str) -> str:
         return f"{again} does the rest"
     if Status.BEYOND in statuses:
         return f"vinfra plan shows what goes beyond what was agreed; {again} does it"
-    if outcome.plan.unknown or outcome.plan.unread:
+    if outcome.plan.unread and not outcome.plan.unknown:
+        return f"their rows say why objects are unknown; once that is mended, {again} does the rest"
+    if outcome.plan.unknown:
         return f"make the unknown hosts reachable, then {again} does the rest"
     return (
         "what was refused needs another --max-impact, an `allow:` of its own, a time at which no policy forbids it, or "

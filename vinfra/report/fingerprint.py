@@ -143,6 +143,9 @@ def _needed(neighbour: Neighbour) -> str:
 
 def _moved(then: Row, now: Row, blueprint: str, delta: Delta) -> Iterator[str]:
     """A row: what was found, whose it is, and only if that is the same, what would be done."""
+    if then.actual is None and then.where == now.where and delta.verdict is Verdict.UNKNOWN:
+        yield f"{then.address}: cannot be compared now: {delta.reason}"
+        return
     found = [*_found_moved(then, now, delta)] or [*_marks_moved(then, now, blueprint)]
     yield from found
     if found:
@@ -166,7 +169,7 @@ def _found_moved(then: Found, now: Found, delta: Delta) -> Iterator[str]:
     if then.where != now.where:
         why = f" ({delta.reason})" if delta.reason and not now.where else ""
         yield f"{address}: was for {then.where or 'no host'} when planned, and is for {now.where or 'no host'}{why}"
-    elif then.actual is not None and delta.verdict in (Verdict.LATER, Verdict.UNKNOWN):
+    elif then.actual is not None and now.actual is None and delta.verdict in (Verdict.LATER, Verdict.UNKNOWN):
         yield f"{address}: was there when planned, and nobody can tell now: {delta.reason}"
     elif (then.actual is None) != (now.actual is None):
         yield f"{address}: " + ("absent when planned, now there" if now.actual else "there when planned, now absent")

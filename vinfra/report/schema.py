@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from vinfra.model.action import Impact
 from vinfra.model.kind import Kind, Kinds, Trait, has
 from vinfra.model.rollout import Rollout
+from vinfra.model.secret import SCHEMES
 from vinfra.text.sections import ON, ROLLOUT
 from vinfra.text.settings import Settings
 from vinfra.text.site import RULES, Rule
@@ -24,9 +25,9 @@ _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _HOME = "https://vinfra.dev/schemas"
 _TEMPLATE = {"description": "a template", "type": "string", "pattern": r"\{[{%]"}
 _SECRET = {
-    "description": "a secret, kept out of every file and print: env:NAME or file:/path",
+    "description": f"a secret, kept out of every file and print: {', '.join(way.form for way in SCHEMES.values())}",
     "type": "object",
-    "properties": {"secret": {"type": "string", "pattern": "^(env|file):."}},
+    "properties": {"secret": {"type": "string", "pattern": f"^({'|'.join(SCHEMES)}):."}},
     "required": ["secret"],
     "additionalProperties": False,
 }

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
+from vinfra import mask
 from vinfra.errors import StepFailed, TransportError
 from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
@@ -178,7 +179,7 @@ class _Run:
         except TransportError as lost:
             status, reason = Status.LEFT, f"{lost.message}; whether the step under way ended is read at the next run"
         except Exception as error:  # a bug in a kind ends its own row, not the run
-            status, reason = Status.FAILED, f"vinfra failed: {type(error).__name__}: {error}"
+            status, reason = Status.FAILED, mask.struck(f"vinfra failed: {type(error).__name__}: {error}")
         return ChangeOutcome(planned.address, status, reason, time.monotonic() - started)
 
     def _has_way_back(self, change: Change) -> None:
@@ -198,7 +199,7 @@ class _Run:
         except (StepFailed, TransportError) as error:
             status, reason = Status.FAILED, f"could not be taken back: {error}"
         except Exception as error:  # a bug in a kind ends its own row, not the others' way back
-            status, reason = Status.FAILED, f"could not be taken back: {type(error).__name__}: {error}"
+            status, reason = Status.FAILED, mask.struck(f"could not be taken back: {type(error).__name__}: {error}")
         return ChangeOutcome(row.address, status, reason, time.monotonic() - started)
 
     def _current(self, planned: Change) -> Change:

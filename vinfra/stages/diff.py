@@ -14,6 +14,7 @@ from vinfra.model.change import Change, Delta, FieldChange
 from vinfra.model.discovery import HostState
 from vinfra.model.kind import Kind, Kinds, Scope, Trait, has
 from vinfra.model.mark import Mark, State
+from vinfra.model.secret import Secret
 from vinfra.model.source import NOWHERE
 from vinfra.model.spec import Deferred, declared
 
@@ -42,7 +43,8 @@ def diff(
     for resource in _ordered(state.resources, kinds):
         name, answer = resource.address.kind, state.answers[resource.address]
         view = replace(views[name], changing=frozenset(here), restarting=frozenset(restarting))
-        delta = _delta(resource, answer, kinds[name], view, changing)
+        told = state.refused.get(resource.address)  # it could not be rendered
+        delta = told or _delta(resource, answer, kinds[name], view, changing)
         delta = _owned(delta, resource, kinds[name], view, owner)
         delta = _current(delta, resource, view, owner, behind)
         waits, way = has(kinds[name], Trait.WAITS), moved.get(resource.demand.member) if resource.demand else None
@@ -118,12 +120,14 @@ def _later(resource: Resource, answer: Later, changing: Collection[Address]) -> 
         return Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason=answer.reason)
     if resource.desired is None:
         return Delta(Action.NOOP)
-    shape = type(resource.desired)
+    shape, flagged = type(resource.desired), getattr(resource.desired, "secret", False)
     fields = tuple(
         FieldChange(name, None, None if open_ended else value, resource.desired.bound(name), secret)
         for name, value in resource.desired
         if value is not None and declared(shape, name, "compared")
-        for secret in [bool(declared(shape, name, "secret"))]
+        for secret in [
+            bool(declared(shape, name, "secret")) or isinstance(value, Secret) or (name == "content" and flagged)
+        ]
         for open_ended in [secret or isinstance(value, Deferred)]
     )
     impact = Impact.NONE if answer.bare else max((change.impact for change in fields), default=Impact.NONE)

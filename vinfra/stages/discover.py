@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from vinfra import mask
 from vinfra.errors import TransportError
 from vinfra.model import lease
 from vinfra.model.action import Impact
 from vinfra.model.address import Address
 from vinfra.model.answer import Answer, Unknown
 from vinfra.model.blueprint import Resource
+from vinfra.model.change import Delta
 from vinfra.model.discovery import HostState, Marks
 from vinfra.model.kind import Composite, FactsReader, Kinds, Machines, Tenant
 from vinfra.model.lease import LEASE
@@ -28,7 +30,7 @@ from vinfra.model.transport import Reader
 ROUNDS = 8
 UNPRUNED = "nothing is pruned here until that line is mended"
 
-Render = Callable[[tuple[Resource, ...], Mapping[str, Any]], tuple[tuple[Resource, ...], dict[Address, str]]]
+Render = Callable[[tuple[Resource, ...], Mapping[str, Any]], tuple[tuple[Resource, ...], dict[Address, Delta]]]
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -38,8 +40,9 @@ class Search:
     """What is looked for, on behalf of which blueprint. `leftover` says of a mark whether its object left that.
 
     `allow` says by a fleet's name what it may cost that something leaves it. `around` gives what is declared on a host
-    beside what is looked for: kinds see it, and do not read it. `seen` gives the marks of a host as this blueprint is
-    to see them; `formerly` are names that the owner had before.
+    beside what is looked for: kinds see it, and do not read it; `outline` renders that, where it is another way than
+    `render`. `seen` gives the marks of a host as this blueprint is to see them; `formerly` are names that the owner had
+    before.
     """
 
     kinds: Kinds
@@ -51,6 +54,7 @@ class Search:
     around: Callable[[str], Sequence[Resource]] = lambda _: ()
     seen: Callable[[str, Marks], Marks] = lambda _, marks: marks
     formerly: frozenset[str] = frozenset()
+    outline: Render | None = None
 
 
 @dataclass(slots=True)
@@ -139,7 +143,7 @@ def _told(error: Exception) -> str:
         hint = " ".join(error.hint.split())
         return f"{error.message} ({hint})" if hint else error.message
     # A bug in a kind, or an answer nobody thought of, must not hide the other hosts.
-    return f"vinfra failed on this host's answers: {type(error).__name__}: {error}"
+    return mask.struck(f"vinfra failed on this host's answers: {type(error).__name__}: {error}")
 
 
 def _first(host: str, wanted: tuple[Resource, ...], search: Search, reader: Reader) -> Survey:
@@ -172,11 +176,12 @@ def _tenants(kinds: Kinds, answers: Mapping[Question, Raw]) -> Iterator[Tenant]:
 def _rest(found: Survey, wanted: tuple[Resource, ...], search: Search, reader: Reader) -> HostState:
     """Facts and marks are known, resources have their place, leftovers came to light: ask on until all is known."""
     rendered, refused = search.render(wanted, found.state.facts)
-    around, _ = search.render(tuple(search.around(found.host)), found.state.facts)
+    beside, _ = (search.outline or search.render)(tuple(search.around(found.host)), found.state.facts)
+    known, around = (tuple(map(_without_deferred, items)) for items in (rendered, beside))
     odd = tuple(_odd(search, found.state.marks))
     complaints = (*found.state.complaints, *(f"{complaint}; {UNPRUNED}" for complaint in odd))
     left = () if complaints else _leftovers(found.host, search, found.state.marks, (*wanted, *around))
-    state = replace(found.state, resources=rendered + left, around=around, refused=refused, complaints=complaints)
+    state = replace(found.state, resources=known + left, around=around, refused=refused, complaints=complaints)
     for _ in range(ROUNDS):
         new = [question for question in _questions(state, search, found.answers) if question not in found.answers]
         if not new:

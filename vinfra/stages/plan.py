@@ -5,8 +5,7 @@ from dataclasses import replace
 
 from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
-from vinfra.model.blueprint import Resource
-from vinfra.model.change import Change, Delta
+from vinfra.model.change import Change
 from vinfra.model.discovery import HostState
 from vinfra.model.kind import Kinds, Scope
 from vinfra.model.mark import Mark
@@ -17,16 +16,14 @@ def plan(
     owner: str,
     states: Mapping[str, HostState],
     changes: Mapping[str, Sequence[Change]],
-    wanted: Mapping[str, Sequence[Resource]],
     kinds: Kinds,
     leftover: Callable[[Mark, Address], bool],
 ) -> Plan:
-    """The plan over all hosts. Rows whose resource could not be placed are refused; a host not read is unknown."""
+    """The plan over all hosts. A host not read is unknown."""
     rows: list[Change] = []
     for host, state in states.items():
         views = state.scopes(kinds)
         rows += [with_steps(change, views, kinds) for change in changes[host]]
-        rows += [_unplaced(resource, state) for resource in wanted.get(host, ()) if resource.address in state.refused]
     return Plan(
         blueprint=owner,
         hosts=tuple(states),
@@ -45,14 +42,6 @@ def with_steps(change: Change, views: Mapping[str, Scope], kinds: Kinds) -> Chan
         return change
     kind = change.address.kind
     return replace(change, steps=tuple(kinds[kind].steps(change, views[kind])))
-
-
-def _unplaced(resource: Resource, state: HostState) -> Change:
-    reason = state.refused[resource.address]
-    delta = Delta(Action.NOOP, verdict=Verdict.REFUSED, reason=reason)
-    return Change(
-        resource.address, delta, desired=resource.desired, actual=None, position=resource.position, where=resource.where
-    )
 
 
 def _kept(state: HostState, leftover: Callable[[Mark, Address], bool]) -> list[Address]:

@@ -16,8 +16,8 @@ from vinfra.model.spec import Deferred, Spec, declared
 from vinfra.text.complaint import near, sort_of, unknown
 from vinfra.text.expression import is_secret
 from vinfra.text.paths import beside
+from vinfra.text.references import problem, secret
 
-SECRET_SCHEMES = ("env", "file")
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -55,12 +55,17 @@ def _admits_secret(annotation: Any) -> bool:
     return annotation in (Secret, Any) or any(map(_admits_secret, get_args(annotation)))
 
 
-def build(spec: type[Model], values: dict[str, Any], extra: tuple[str, ...] = ()) -> Model | list[Fault]:
-    """The spec, or everything that is wrong with its values. `extra` are keys that are allowed beside its fields."""
+def build(
+    spec: type[Model], values: dict[str, Any], directory: Path, extra: tuple[str, ...] = ()
+) -> Model | list[Fault]:
+    """The spec, or everything that is wrong with its values, written in a file of that directory.
+
+    `extra` are keys that are allowed beside its fields.
+    """
     faults: list[Fault] = []
     shape = shape_of(spec)
     for name in shape.secrets & values.keys():
-        values = {**values, name: _with_secrets(values[name], (name,), faults)}
+        values = {**values, name: with_secrets(values[name], directory, (name,), faults)}
     try:
         made = spec.model_validate(values)
     except ValidationError as error:
@@ -78,16 +83,17 @@ def absolute(directory: Path, path: Any) -> Any:
     return beside(directory.absolute(), path)
 
 
-def _with_secrets(value: Any, pointer: Pointer, faults: list[Fault]) -> Any:
+def with_secrets(value: Any, directory: Path, pointer: Pointer, faults: list[Fault]) -> Any:
+    """The value with its references to secrets as such, however deep."""
     if is_secret(value):
-        scheme, _, rest = value["secret"].partition(":")
-        if scheme not in SECRET_SCHEMES or not rest:
-            faults.append(Fault((*pointer, "secret"), "write env:NAME or file:/path"))
-        return Secret(str(value["secret"]))
+        reference = str(value["secret"])
+        if complaint := problem(reference):
+            faults.append(Fault((*pointer, "secret"), complaint))
+        return secret(reference, directory)
     if isinstance(value, dict):
-        return {key: _with_secrets(item, (*pointer, key), faults) for key, item in value.items()}
+        return {key: with_secrets(item, directory, (*pointer, key), faults) for key, item in value.items()}
     if isinstance(value, list):
-        return [_with_secrets(item, (*pointer, index), faults) for index, item in enumerate(value)]
+        return [with_secrets(item, directory, (*pointer, index), faults) for index, item in enumerate(value)]
     return value
 
 

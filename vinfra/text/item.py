@@ -74,7 +74,7 @@ class Maker:
             values = _rendered(values, variables, say)
         if shape_of(kind.Spec).paths:
             values = self._paths(values, kind.Spec, say)
-        desired = build(kind.Spec, values, META)
+        desired = build(kind.Spec, values, Path(declaration.position.file).parent, META)
         if isinstance(desired, list):
             short = kind.SHORTHAND if not isinstance(declaration.value, dict) else ""
             for fault in desired:

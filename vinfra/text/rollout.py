@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vinfra.errors import InputError
@@ -70,7 +71,7 @@ def _terms(item: Written, top: Mapping[str, Any], complaints: Complaints) -> Rol
         value = _rendered(item, value, top, complaints)
     if len(complaints) > before:
         return None
-    made = build(Rollout, value)
+    made = build(Rollout, value, Path(item.source.position(item.pointer).file).parent)
     if isinstance(made, Rollout):
         return made
     for fault in made:

@@ -83,7 +83,7 @@ def settings(
         if next(templates_in(item), None) is not None:
             complaints.add(source, (*pointer, key), "no template is rendered here; write the value")
             return {}
-    made = build(Settings, written, extra)
+    made = build(Settings, written, source.directory, extra)
     if isinstance(made, list):
         for fault in made:
             complaints.add(source, (*pointer, *fault.pointer), fault.message, key=fault.key)

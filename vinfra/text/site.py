@@ -137,7 +137,7 @@ def _rule(value: Any, document: Document, pointer: Pointer, complaints: Complain
         if next(templates_in(item), None) is not None:
             complaints.add(document, (*pointer, key), "no template is rendered here; write the value")
             return None
-    made = build(Rule, value)
+    made = build(Rule, value, document.directory)
     if isinstance(made, Rule):
         return made
     for fault in made:

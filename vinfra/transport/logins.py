@@ -10,6 +10,7 @@ from typing import Any
 import paramiko.config
 from pyinfra.connectors.sshuserclient.client import SSHClient, get_ssh_config
 
+from vinfra import mask
 from vinfra.errors import TransportError
 from vinfra.model.inventory import Host
 from vinfra.model.secret import Secret
@@ -112,7 +113,14 @@ class _MatchExec:
     def run(command: str, **_: Any) -> Any:
         argv = ["/bin/sh", "-c", command]
         try:
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=10,
+                check=False,
+                env=mask.environment(),
+            )
         except (OSError, subprocess.TimeoutExpired):
             return SimpleNamespace(ok=False)
         return SimpleNamespace(ok=done.returncode == 0)

@@ -8,16 +8,17 @@ from vinfra.model.inventory import Host
 from vinfra.transport.hostkeys import HostKeys
 from vinfra.transport.keys import KeyRing
 from vinfra.transport.logins import hop, resolve
-from vinfra.transport.secrets import password_of
+from vinfra.transport.secrets import Secrets, password_of
 from vinfra.transport.ssh import Connector, quiet
 
 
 class Network:
     """Gives each host its connector; nothing is connected before it is used. `find` gives a jump host by its name."""
 
-    def __init__(self, find: Callable[[str], Host | None]) -> None:
+    def __init__(self, find: Callable[[str], Host | None], secrets: Secrets) -> None:
         quiet()
         self._find = find
+        self._secrets = secrets
         self._ring = KeyRing()
         self._host_keys = HostKeys()
         self._connectors: dict[tuple[object, ...], Connector] = {}
@@ -39,7 +40,7 @@ class Network:
         with self._lock:
             key = (login, id(through))
             if fresh or key not in self._connectors:
-                password = password_of(host.password, f"{host.name}: password")
+                password = password_of(self._secrets, host.password, f"{host.name}: password")
                 made = Connector(login, password, self._ring, self._host_keys, through)
                 if fresh:
                     return made

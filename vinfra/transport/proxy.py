@@ -8,6 +8,8 @@ import socket
 import subprocess
 from contextlib import suppress
 
+from vinfra import mask
+
 
 class ProxySocket(socket.socket):
     """A socket whose other end is a program; closing it ends the program."""
@@ -40,6 +42,7 @@ def connect(command: str) -> ProxySocket:
                 stdout=theirs.fileno(),
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
+                env=mask.environment(),
             )
         except OSError:
             sock.close()

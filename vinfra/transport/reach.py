@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from vinfra import mask
 from vinfra.errors import SudoRefused, TransportError, Unreachable
 from vinfra.model.inventory import Host, Inventory
 from vinfra.model.question import Question, Raw
@@ -17,7 +18,7 @@ from vinfra.model.step import AwaitGuest, Step, StepResult, Virt
 from vinfra.model.transport import Reader, Writer
 from vinfra.transport.forward import Forward
 from vinfra.transport.local import LocalWay, local_user
-from vinfra.transport.secrets import password_of
+from vinfra.transport.secrets import Secrets, password_of
 from vinfra.transport.session import DEFAULT_LIMITS, Limits, Root, Session, Terminal, Way
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Connections:
     """The hosts of one run. Use it as a context manager; safe to use from many threads."""
 
     def __init__(self, inventory: Inventory, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.secrets = Secrets()
         self._machines = dict(inventory.hosts)
         self._limits = limits
         self._hosts: dict[str, _Remembering] = {}
@@ -97,7 +99,7 @@ class Connections:
             way = connector = self._reach().connector(machine, fresh=True)
             user = connector.user
         try:
-            yield Session(host, way, _root(machine, user), self._limits)
+            yield Session(host, way, _root(machine, user, self.secrets), self._limits)
         finally:
             way.reset()
 
@@ -159,9 +161,11 @@ class Connections:
     def _session(self, host: Host) -> tuple[Session, Way]:
         if host.connection == "local":
             local = LocalWay()
-            return Session(host.name, local, _root(host, local_user()), self._limits, self._elsewhere), local
+            return Session(
+                host.name, local, _root(host, local_user(), self.secrets), self._limits, self._elsewhere
+            ), local
         way = self._reach().connector(host)
-        return Session(host.name, way, _root(host, way.user), self._limits, self._elsewhere), way
+        return Session(host.name, way, _root(host, way.user, self.secrets), self._limits, self._elsewhere), way
 
     def _elsewhere(self, session: Session, call: Virt | AwaitGuest, limit: float) -> StepResult:
         match call:
@@ -185,7 +189,7 @@ class Connections:
             if self._network is None:
                 # The SSH libraries take a third of a second to import: only runs that need them pay for it.
                 module: Any = importlib.import_module("vinfra.transport.network")
-                self._network = module.Network(self._machines.get)
+                self._network = module.Network(self._machines.get, self.secrets)
             return self._network
 
 
@@ -202,7 +206,8 @@ class _Remembering:
         return self.use(lambda session: session.ask(questions))
 
     def run(self, step: Step) -> StepResult:
-        return self.use(lambda session: session.run(step))
+        result = self.use(lambda session: session.run(step))
+        return replace(result, out=mask.struck(result.out), err=mask.struck(result.err))
 
     def reset(self) -> None:
         if self._made:
@@ -226,9 +231,10 @@ class _Remembering:
             raise
 
 
-def _root(host: Host, user: str) -> Root:
+def _root(host: Host, user: str, secrets: Secrets) -> Root:
     sudo = host.sudo if host.sudo is not None else user != "root"
-    password = password_of(host.sudo_password, f"{host.name}: sudo_password", SudoRefused) if sudo else ""
+    what = f"{host.name}: sudo_password"
+    password = password_of(secrets, host.sudo_password, what, SudoRefused) if sudo else ""
     return Root(user, sudo, password)
 
 

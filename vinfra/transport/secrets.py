@@ -1,59 +1,88 @@
-"""Secrets by reference, revealed at the last moment and never in a message."""
+"""Secrets by reference, revealed at the last moment, each at most once in a run, and never in a message."""
 
-import os
-import stat
-from pathlib import Path
+import importlib
+import threading
+from collections.abc import Mapping
+from typing import Any
 
-from vinfra.errors import LoginRefused, TransportError, UsageError, VinfraError
-from vinfra.model.secret import Secret
+from vinfra import mask
+from vinfra.errors import LoginRefused, TransportError, Unresolved
+from vinfra.model.secret import SCHEMES, Secret, parts
+from vinfra.transport.providers import source
+
+#: The module that knows each scheme, imported when the first such secret is asked for.
+PROVIDERS = {scheme: f"vinfra.transport.providers.{scheme.replace('-', '_')}" for scheme in SCHEMES}
 
 
-def reveal(secret: Secret) -> str:
-    """The value of `env:NAME` or `file:PATH` (one line break at its end is dropped). Raises UsageError.
+class Secrets:
+    """The secrets of one run. Safe to use from many threads; one asks at a time, so that none is asked twice.
 
-    A file that others than its owner can read is refused: its content is no secret any more, and a warning among a
-    hundred lines of output would never be acted on.
+    What was fetched stays in memory until the run ends; so does a failure, for a server that is down is down for all.
     """
-    way, _, name = secret.reference.partition(":")
-    if way == "env" and name:
-        return _from_environment(name)
-    if way == "file" and name:
-        return _from_file(Path(name).expanduser())
-    raise UsageError(f"{secret} names no secret", "write env:NAME or file:PATH")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._values: dict[str, str | Unresolved] = {}
+        self._found: dict[tuple[str, str], Any] = {}  # what a provider gave, or why it did not
+        self._shut: dict[str, source.Shut] = {}
+
+    def reveal(self, secret: Secret) -> str:
+        """The secret's value. Raises Unresolved, which names the reference and says what to do."""
+        with self._lock:
+            known = self._values.get(secret.reference)
+            if known is None:
+                known = self._values[secret.reference] = self._resolved(secret)
+        if isinstance(known, Unresolved):
+            raise Unresolved(known.message, known.hint)
+        return known
+
+    def _resolved(self, secret: Secret) -> str | Unresolved:
+        try:
+            value = self._asked(secret.reference)
+        except Unresolved as error:
+            return Unresolved(f"{secret}: {error.message}", error.hint)
+        mask.note(value)
+        return value
+
+    def _asked(self, reference: str) -> str:
+        scheme, place, key = parts(reference)
+        if scheme not in PROVIDERS or not place:
+            raise Unresolved("this names no secret", "write " + ", ".join(way.form for way in SCHEMES.values()))
+        if scheme in self._shut:
+            raise self._shut[scheme]
+        provider: Any = importlib.import_module(PROVIDERS[scheme])
+        if (scheme, place) not in self._found:
+            try:
+                self._found[scheme, place] = provider.fetch(place)
+            except source.Shut as shut:
+                self._shut[scheme] = shut
+                raise
+            except Unresolved as error:
+                self._found[scheme, place] = error
+        found = self._found[scheme, place]
+        if isinstance(found, Unresolved):
+            raise found
+        return _plain(provider.value(found, key, place) if hasattr(provider, "value") else source.pick(found, key))
 
 
-def _from_environment(name: str) -> str:
-    value = os.environ.get(name)
-    if not value:
-        state = "is empty" if value == "" else "is not set"
-        raise UsageError(f"the environment variable {name}, which should hold a secret, {state}", f"export {name}=…")
-    return value
+def _plain(value: Any) -> str:
+    """A value as text."""
+    if isinstance(value, Mapping | list | tuple):
+        raise Unresolved("there are keys below, and no value", "name one of them after a dot")
+    if value is None or value == "":
+        raise Unresolved("it is empty")
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _from_file(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if stat.S_ISREG(mode) and mode & 0o077:
-                raise UsageError(f"the secret in {path} can be read by others", f"run: chmod 600 {path}")
-            value = file.read(1 << 20).decode("utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot read the secret in {path}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise UsageError(f"the secret in {path} is not UTF-8 text") from None
-    value = value.removesuffix("\n").removesuffix("\r")
-    if not value:
-        raise UsageError(f"the secret in {path} is empty")
-    return value
-
-
-def password_of(secret: Secret | None, what: str, refused: type[TransportError] = LoginRefused) -> str:
+def password_of(
+    secrets: Secrets, secret: Secret | None, what: str, refused: type[TransportError] = LoginRefused
+) -> str:
     """A host's password ("" for none); one that cannot be had is this host's failure and nobody else's."""
     if secret is None:
         return ""
     try:
-        value = reveal(secret)
-    except VinfraError as error:
+        value = secrets.reveal(secret)
+    except Unresolved as error:
         raise refused(f"{what}: {error.message}", error.hint) from None
     if "\n" in value:
         raise refused(f"{what}: {secret} has more than one line")

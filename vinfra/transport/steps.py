@@ -105,6 +105,11 @@ else r=0; fi;;
 *) if [ "$token" = "$2" ]; then r=0; else r={HELD}; fi;;  # one that lapsed and that nobody took is still ours
 esac
 [ $r = 0 ] || {{ printf '%s %s %s\\n' "$((end ? end - up : 0))" "$token" "$holder"; exit $r; }}
+# Copies of files as they were before a step that might have cut us off may hold secrets; no timer needs them any more.
+case $1 in
+take) find /run/vinfra/before-* ! -path "*/before-$2*" -prune -exec rm -rf {{}} + 2>/dev/null;;
+release) rm -rf "/run/vinfra/before-$2";;
+esac
 [ $1 = release ] && end=0 || end=$((up + $3))
 {{ printf '%s %s ' $end "$2" && cat; }} >{lease.LEASE}.new && mv -f {lease.LEASE}.new {lease.LEASE}
 }}

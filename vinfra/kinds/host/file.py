@@ -160,7 +160,10 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return _new(name, desired, notes, scope)
     if notes.get("sort") != "file":
         return refused(Action.REPLACE, f"there is a {notes.get('sort')} at this path; remove it first")
-    return updated(_fields(desired, answer, notes), "through the link at this path" if notes.get("link") else "")
+    hidden = desired.secret or any("secret" in mark.fields for mark in scope.marks.get(name, ()))
+    return updated(
+        _fields(desired, answer, notes, hidden=hidden), "through the link at this path" if notes.get("link") else ""
+    )
 
 
 def _gone(answer: Answer, notes: dict[str, Any]) -> Delta:
@@ -190,12 +193,13 @@ def _new(name: str, desired: Spec, notes: dict[str, Any], scope: Scope) -> Delta
     return refused(Action.CREATE, reason, changes) if reason else created(changes)
 
 
-def _fields(desired: Spec, answer: Present, notes: dict[str, Any]) -> Iterable[FieldChange]:
+def _fields(desired: Spec, answer: Present, notes: dict[str, Any], *, hidden: bool) -> Iterable[FieldChange]:
+    """What differs; `hidden` when what is to be there, or what was put there before, is secret."""
     actual = answer.actual
     assert isinstance(actual, Spec)
     if desired.content is not None and not contents.same(desired.content, actual.content, notes):
         before = actual.content if actual.content is not None else f"{notes['size']} bytes, sha256 {notes['sha256']}"
-        if desired.secret:
+        if hidden:
             yield FieldChange("content", None, None, secret=True)
         else:
             yield FieldChange("content", before, desired.content)

@@ -51,7 +51,14 @@ def _python(value: Any) -> Any:
     return float(value) if re.fullmatch(r"-?[0-9]+\.[0-9]+", value) and not value.endswith("0") else str(value)
 
 
-Arguments = Annotated[dict[str, Any], BeforeValidator(_python), WithJsonSchema({"type": "object"})]
+def _shown(value: Any) -> Any:
+    """What facts make of the arguments comes by here too: nothing secret gets in on that way."""
+    if _holds_secret(value):
+        raise ValueError("a secret cannot be an argument of an operation: its commands are shown and journalled")
+    return _python(value)
+
+
+Arguments = Annotated[dict[str, Any], BeforeValidator(_shown), WithJsonSchema({"type": "object"})]
 
 
 class Contains(BaseModel):
@@ -119,8 +126,6 @@ def check(name: str, desired: shape.Spec | None) -> str:
         return "write a label without slashes and colons"
     if not isinstance(desired, Spec) or {"operation", "arguments"} & desired.deferred:
         return ""
-    if _holds_secret(desired.arguments):
-        return "a secret cannot be an argument of an operation: its commands are shown and journalled"
     return pyinfra_operation.problem(desired.operation, desired.arguments or {}, bool(desired.unless))
 
 

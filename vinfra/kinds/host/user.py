@@ -33,6 +33,8 @@ ALONE: dict[str, Any] = {"impact": REMOVAL.impact, "why": REMOVAL.why}
 
 
 def _hash(value: Any) -> Any:
+    if isinstance(value, str) and any(letter == ":" or letter < " " for letter in value):
+        raise ValueError("a hash holds no colon and no line break")  # each is a line of /etc/shadow
     if isinstance(value, Secret | str):
         return value
     raise ValueError("write a crypt(5) hash, or {secret: …}")
@@ -78,7 +80,7 @@ def check(name: str, desired: shape.Spec | None) -> str:
         return "write a user name: small letters, digits, . _ -, at most 32"
     if not isinstance(desired, Spec):
         return "root cannot be removed" if name == "root" else ""
-    for key in ("group", "shell", "home", "comment", "password_hash"):
+    for key in ("group", "shell", "home", "comment"):
         value = getattr(desired, key)
         if isinstance(value, str) and (":" in value or "\n" in value):
             return f"{key} cannot hold a colon or a line break"

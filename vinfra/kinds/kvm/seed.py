@@ -76,7 +76,9 @@ class Spec(shape.Spec):
         when=RESEED,
         examples=({"package_update": "true"},),
     )
-    network_config: Mapped = field("cloud-init's network configuration.", when=RESEED, examples=({"version": "2"},))
+    network_config: Mapped = field(
+        "cloud-init's network configuration.", secret=True, when=RESEED, examples=({"version": "2"},)
+    )
     user: Text | None = field(
         "A login to be made, which may do all with sudo; or root.", when=RESEED, examples=("ops",)
     )
