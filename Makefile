@@ -9,7 +9,7 @@ export VINFRA_CACHE ?= $(CURDIR)/.cache
 # Real programs that the tests of secrets use, for all work trees that share the cache.
 TOOLS := $(VINFRA_CACHE)/tools
 
-.PHONY: demo test test-quick test-laws check fmt schemas docs bench setup system clean
+.PHONY: demo test test-quick test-laws test-faults check fmt schemas docs bench setup system clean
 
 demo: setup  ## bring up two throw-away hosts and manage them; KEEP=1 leaves them up
 	@KEEP=$(KEEP) blueprints/demo/run.sh
@@ -22,6 +22,10 @@ test-quick: setup  ## unit tests and cases only
 
 test-laws: setup  ## random blueprints, faults and meddling for long (EXAMPLES=1000), also on a product broken on purpose
 	VINFRA_LAWS=$(or $(EXAMPLES),300) $(BIN)/pytest -q -n 2 --timeout 0 tests/laws
+
+test-faults: setup  ## every fault at every point, on real hosts (half an hour); writes docs/faults.md
+	@rm -f docs/faults.md
+	VINFRA_FAULTS_PAGE=docs/faults.md $(BIN)/pytest -q -n 2 --dist loadscope -m faults tests/faults
 
 check: setup  ## format, lint, types, layers, generated files
 	$(BIN)/ruff format --check .

@@ -131,7 +131,8 @@ class Look:
             watch=lambda gate, stop: watch(gate, stop, partial(health.ask, self.connections)),
             undo=self._undo,
         )
-        busy = {row.place for row in plan.runnable} & self.states.keys()
+        dead = {host for host, lease in self.held.items() if died(lease.holder)}  # taking its lease clears up after it
+        busy = ({row.place for row in plan.runnable} | dead) & self.states.keys()
         with leases:
             leases.take({host: self.states[host].lease for host in busy if self._read(host)})
             return Outcome(run, plan, *run_plan(plan, tools, self.observer))
@@ -142,12 +143,11 @@ class Look:
 
     @property
     def held(self) -> dict[str, Lease]:
-        """The hosts that somebody else is changing right now: what was read of them will not stay so."""
-        return {
-            host: state.lease
-            for host, state in self.states.items()
-            if state.lease.held and not died(state.lease.holder)
-        }
+        """The hosts that somebody else is changing right now: what was read of them will not stay so.
+
+        Whoever has died may still have a step under way there.
+        """
+        return {host: state.lease for host, state in self.states.items() if state.lease.held}
 
     def _check_targets(self) -> None:
         """Each --target must name something: one with a slip in it would pass for "no drift"."""

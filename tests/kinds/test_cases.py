@@ -13,7 +13,9 @@ cases:
     instead: {old: new}    replaced in every answer where it occurs (it must somewhere): what somebody changed since
     changing: [package:x]  what else changes in this plan
     siblings: {"package:x": {…}}   what else is wished for on this host, as in a blueprint, or `absent`
-    marks: {name: {identity}}   of this blueprint; `foreign` of another one; `adopted`: of what it only found
+    made: [file:/x]        what of other kinds this blueprint created here
+    marks: {name: {identity}}   of this blueprint; `foreign` of another one; `adopted`: of what it only found;
+                           `claimed`: of what a run that was killed was at
     expect: update ok live      or `invalid`: what `check` complains of, with `reason` a part of it
     fields: {content: "Hello\n -> Welcome\n"}
     reason: a part of it
@@ -52,10 +54,12 @@ KEYWORDS = {
     "changing",
     "marks",
     "foreign",
+    "claimed",
     "adopted",
     "facts",
     "instead",
     "siblings",
+    "made",
     "expect",
     "fields",
     "reason",
@@ -123,16 +127,19 @@ def scope_of(case: dict[str, Any], facts: dict[str, Any]) -> Scope:
     wanted = tuple(resource(case["kind"], name, wish) for name, wish in case["wishes"].items())
     marks: dict[str, tuple[Mark, ...]] = {}
     births = {"marks": ("b", Birth.CREATED), "adopted": ("b", Birth.FOUND), "foreign": ("another", Birth.CREATED)}
+    births |= {"claimed": births["marks"]}
     for key, (owner, birth) in births.items():
+        state = State.CLAIMED if key == "claimed" else State.OWNED
         for name, identity in (case.get(key) or {}).items():
-            mark = Mark(owner, case["kind"], name, State.OWNED, birth, identity=identity or {})
+            mark = Mark(owner, case["kind"], name, state, birth, identity=identity or {})
             marks[name] = (*marks.get(name, ()), mark)
     others = {
         ref: resource(NOUNS[ref.partition(":")[0]], ref.partition(":")[2], wish)
         for ref, wish in (case.get("siblings") or {}).items()
     }
     siblings = {**{item.address.reference: item for item in wanted}, **others}
-    return Scope("h", wanted, facts, marks, siblings, frozenset(map(str, case.get("changing") or ())), owner="b")
+    changing, made = (frozenset(map(str, case.get(key) or ())) for key in ("changing", "made"))
+    return Scope("h", wanted, facts, marks, siblings, changing, made=made, owner="b")
 
 
 def words(question: Question) -> str:

@@ -80,6 +80,7 @@ def test_what_does_not_shut_us_out_is_confirmed(vinfra: Run, clean_lab: Lab, ssh
     file = blueprint(tmp_path, {host.name: fine})
     vinfra("apply", file, "--yes")
     assert ssh(host, f"cat {name}; {ARMED}").stdout == "MaxAuthTries 5\n0\n"
+    assert "before" not in ssh(host, "ls /run/vinfra").stdout, "a copy of a file that may hold secrets"
     time.sleep(1)
     vinfra("plan", file)
 

@@ -10,7 +10,7 @@ from vinfra.model.blueprint import Resource
 from vinfra.model.change import Delta
 from vinfra.model.kind import Kinds, Scope
 from vinfra.model.lease import NOBODYS, Lease
-from vinfra.model.mark import Mark
+from vinfra.model.mark import Birth, Mark
 
 Marks = Mapping[tuple[str, str, str], Mark]
 
@@ -50,6 +50,11 @@ class HostState:
         known: dict[str, dict[str, list[Mark]]] = {}
         for mark in self.marks.values():
             known.setdefault(mark.kind, {}).setdefault(mark.name, []).append(mark)
+        made = frozenset(
+            Address(mark.kind, self.host, mark.name).reference
+            for mark in self.marks.values()
+            if mark.blueprint == self.owner and mark.birth is Birth.CREATED
+        )
         siblings = {resource.address.reference: resource for resource in (*self.around, *self.resources)}
         return {
             kind: Scope(
@@ -58,6 +63,7 @@ class HostState:
                 facts=self.facts,
                 marks={name: tuple(found) for name, found in known.get(kind, {}).items()},
                 siblings=siblings,
+                made=made,
                 owner=self.owner,
                 formerly=self.formerly,
             )

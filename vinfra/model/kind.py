@@ -31,7 +31,8 @@ class Scope:
     are to go. `marks` are the host's marks of this kind, by name, of every blueprint. `facts` is empty until the first
     round of questions was answered; `siblings` are all resources wanted on this host, by reference (`file:/etc/motd`).
     `changing` are the references of those that change in this very plan; kinds are diffed in dependency order.
-    `restarting` are those among them that stop for a while, or worse.
+    `restarting` are those among them that stop for a while, or worse. `made` are the references of what this blueprint
+    created here, by its marks of every kind.
     """
 
     host: str
@@ -41,8 +42,13 @@ class Scope:
     siblings: Mapping[str, Resource] = field(default_factory=dict)
     changing: frozenset[str] = frozenset()
     restarting: frozenset[str] = frozenset()
+    made: frozenset[str] = frozenset()
     owner: str = ""
     formerly: frozenset[str] = frozenset()
+
+    def mine(self, name: str) -> Mark | None:
+        """This blueprint's mark on one of them."""
+        return next((mark for mark in self.marks.get(name, ()) if mark.blueprint == self.owner), None)
 
 
 class Trait(Enum):

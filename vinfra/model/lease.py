@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 LEASE = "/run/vinfra/lease"
+# Each script of a step that runs now, as `PID-START` (its process and when that began, as in /proc/PID/stat): it
+# outlives a controller that was killed.
+STEPS = "/run/vinfra/steps"
 # A dead controller's lease ends at most so many seconds after it.
 SECONDS = 30
 LONGEST = 2 * SECONDS  # what claims to last longer was not written by us: it counts as ended

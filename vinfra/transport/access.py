@@ -18,6 +18,9 @@ from vinfra.model.transport import Writer
 from vinfra.transport import shell
 
 Anew = Callable[[str], AbstractContextManager[Writer]]
+# Before each run's token: the files as they were. They go when its lease is given back, or when the next one is taken,
+# which is not to be had before the timer is up.
+KEPT = "/run/vinfra/before-"
 _AFTER = 3.0  # seconds for the files to be put back once the timer is up
 
 # arm: name, seconds, folder, then a path and its copy's name for each file; the undo script on standard input. The copy
@@ -53,7 +56,7 @@ systemctl stop $1.timer 2>/dev/null
 
 def rendered(call: Guard) -> str:
     """A guard's call as a line of shell."""
-    folder = f"/run/vinfra/before-{call.run}"
+    folder = f"{KEPT}{call.run}"
     name = f"vinfra-undo-{call.name}"
     if call.watch is not Watch.ARM:
         return f"( {call.watch} {shell.words([name, folder])} ) </dev/null"

@@ -6,11 +6,12 @@ no command to break one. Each step carries the lease's token, which the host che
 """
 
 import os
+import re
 import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -18,8 +19,8 @@ from typing import Self
 
 from vinfra import process
 from vinfra.errors import LeaseLost, RefusedError, TransportError
-from vinfra.model.lease import LEASE, SECONDS, Grip, Holder, Lease, parse
-from vinfra.model.question import Question, Raw, ReadFile
+from vinfra.model.lease import LEASE, SECONDS, STEPS, Grip, Holder, Lease, parse
+from vinfra.model.question import Exec, Question, Raw, ReadFile
 from vinfra.model.step import CHANGED, HELD, Hold, Step, StepResult
 from vinfra.model.transport import Writer
 from vinfra.transport.access import guarded
@@ -29,6 +30,7 @@ _EVERY = SECONDS / 3  # two renewals may be lost on the way
 _PATIENCE = SECONDS + 5.0
 _LOOKS = 1.0
 _UPTIME = ReadFile("/proc/uptime")
+_STEPS = Exec(("ls", "-A", "-1", "--", STEPS))
 
 
 def holder(run: str) -> Holder:
@@ -42,16 +44,23 @@ def died(holder: Holder) -> bool:
 
 
 def outlast(connections: Connections, held: Mapping[str, Lease]) -> None:
-    """Wait until nobody holds these hosts, as long as a dead holder's lease lasts. Raises RefusedError."""
+    """Wait until nobody holds these hosts, as long as a dead holder's lease lasts. Raises RefusedError.
+
+    The last step of one that died may still run there, and is waited for as long.
+    """
     until = time.monotonic() + _PATIENCE
-    left = dict(held)
+    left, pause = dict(held), 0.1
     while True:
-        left = {host: lease for host in left if (lease := _look(connections, host)).held and not died(lease.holder)}
-        if not left:
+        left = {host: lease for host in left if (lease := _look(connections, host)).held}
+        living = {host: lease for host, lease in left.items() if not died(lease.holder)}
+        if not living and not any(_works(connections, host) for host in left):
             return
         if time.monotonic() > until:
-            raise _refused(left)
-        time.sleep(_LOOKS)
+            if living:
+                raise _refused(living)
+            return
+        time.sleep(pause)
+        pause = min(_LOOKS, 2 * pause)
 
 
 def _look(connections: Connections, host: str) -> Lease:
@@ -63,6 +72,18 @@ def _look(connections: Connections, host: str) -> Lease:
         return Lease()
     uptime = answers[_UPTIME].text.split()
     return parse(answers[ReadFile(LEASE)].text, float(uptime[0]) if uptime else None)
+
+
+def _works(connections: Connections, host: str) -> bool:
+    """Whether a script of a step runs there."""
+    try:
+        names = connections.reader(host).ask([_STEPS])[_STEPS].text.split()
+        pairs = [tuple(name.split("-")) for name in names if re.fullmatch(r"[0-9]+-[0-9]+", name)]
+        asked = {ReadFile(f"/proc/{pid}/stat"): birth for pid, birth in pairs}
+        answers = connections.reader(host).ask(tuple(asked))
+    except TransportError:
+        return False
+    return any(answers[stat].text.rpartition(") ")[2].split(" ")[19:20] == [birth] for stat, birth in asked.items())
 
 
 def _refused(held: Mapping[str, Lease]) -> RefusedError:
@@ -187,17 +208,22 @@ class Leases:
             self._hold(host, Hold(Grip.RELEASE, self._token, self._holder.line()))
 
     def _keep(self) -> None:
-        """Renew all leases every few seconds, until the run is over."""
+        """Renew all leases every few seconds until the run is over. A host that is silent keeps no other waiting."""
+        busy: dict[str, Future[None]] = {}
         with ThreadPoolExecutor(self._forks, thread_name_prefix="lease") as pool:
             while not self._over.wait(_EVERY):
-                list(pool.map(self._renew, [host for host, held in list(self._held.items()) if not held.lost]))
+                due = [host for host, held in list(self._held.items()) if not held.lost]
+                busy |= {host: pool.submit(self._renew, host) for host in due if host not in busy or busy[host].done()}
 
     def _renew(self, host: str) -> None:
         began, held = time.monotonic(), self._held[host]
         try:
             result = self._hold(host, Hold(Grip.RENEW, self._token, held.holder.line()))
-        except TransportError:
-            return  # the next one may come through; if none does, the lease ends
+        except TransportError as error:  # the next one may come through; if none does, the lease ends
+            if time.monotonic() > held.until:
+                held.lost = error.message
+                self._connections.forget(host)  # or what runs there would be waited for until its time is up
+            return
         if result.returncode == HELD:
             held.lost = f"{parse(result.out, 0.0).holder} has it"
         elif not result.returncode:

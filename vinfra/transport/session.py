@@ -205,7 +205,7 @@ class Session:
     def _script(self, step: Step) -> StepResult:
         nonce = shell.new_nonce()
         script = Script(
-            steps.step_script(step, nonce), steps.end_of_step(nonce), step.timeout + _GRACE, steps.KEPT, both=True
+            steps.step_script(step, nonce), steps.end_of_step(nonce), step.timeout + _GRACE, steps.KEPT + 256, both=True
         )
         try:
             heard = self._converse(_limited(step.timeout), script)
@@ -216,7 +216,9 @@ class Session:
             ) from error
         result = steps.parse_step(heard.out, heard.err, nonce, step) or self._unfinished(heard, nonce, step)
         if result.call >= len(step.calls):
-            raise LeaseLost(f"{self.host}: the lease on it is not ours any more, so {step.summary!r} did not run")
+            raise LeaseLost(
+                f"{self.host}: the lease on it is not ours any more, so {step.summary!r} did not run, or not to its end"
+            )
         return result
 
     def _unfinished(self, heard: Heard, nonce: str, step: Step) -> StepResult:

@@ -74,7 +74,8 @@ cat >>"$1"
 
 # now, then lease: the fields of the lease, and what a run does with it: grip, token, seconds, seen, dead; the holder on
 # standard input. One at a time by flock (where there is none, by a folder, whose maker was killed if it is there for
-# long), and one rename puts the new line there. `fenced` is asked before a step.
+# long), and one rename puts the new line there. `fenced` is asked before a step and `ours` between its calls, which go
+# on when their controller was killed. `at_work` says that until the script ends.
 _LEASE = f"""\
 now() {{
 end=0 token= holder=
@@ -84,6 +85,13 @@ read -r up _ </proc/uptime && up=${{up%%.*}}
 [ $end -gt $up ] && [ $end -le $((up + {lease.LONGEST})) ] || end=0
 }}
 fenced() {{ now; [ $end != 0 ] && [ "$token" = "$1" ]; }}
+ours() {{ now; [ "$token" = "$1" ]; }}
+at_work() {{
+read -r up <"/proc/$$/stat" || return
+set -- ${{up##*) }}
+work={lease.STEPS}/$$-${{20}}
+mkdir -p -m 0700 {lease.STEPS} && : >"$work"
+}}
 lease() {{
 umask 077
 mkdir -p -m 0700 {lease.LEASE.rpartition("/")[0]} || exit 1
@@ -107,8 +115,8 @@ esac
 [ $r = 0 ] || {{ printf '%s %s %s\\n' "$((end ? end - up : 0))" "$token" "$holder"; exit $r; }}
 # Copies of files as they were before a step that might have cut us off may hold secrets; no timer needs them any more.
 case $1 in
-take) find /run/vinfra/before-* ! -path "*/before-$2*" -prune -exec rm -rf {{}} + 2>/dev/null;;
-release) rm -rf "/run/vinfra/before-$2";;
+take) for copies in {access.KEPT}*; do [ "$copies" = {access.KEPT}"$2" ] || rm -rf -- "$copies"; done;;
+release) rm -rf -- {access.KEPT}"$2";;
 esac
 [ $1 = release ] && end=0 || end=$((up + $3))
 {{ printf '%s %s ' $end "$2" && cat; }} >{lease.LEASE}.new && mv -f {lease.LEASE}.new {lease.LEASE}
@@ -122,24 +130,32 @@ def step_script(step: Step, nonce: str) -> bytes:
     leased = step.fence or any(isinstance(call, Hold) for call in step.calls)
     lines = [
         "{",
-        shell.PREAMBLE + f"N={nonce}; umask 022",
+        shell.PREAMBLE + f"N={nonce} work=; umask 022",
         "case $(command -v printf) in /*) echo 'this shell has no printf of its own' >&2; exit 126;; esac",
         _FUNCTIONS + (_LEASE if leased else "") + (access.FUNCTIONS if guarded else ""),
         "printf '\\n%s begin\\n' $N; printf '\\n%s begin\\n' $N >&2",
     ]
+    token, lost = shell.words([step.fence]), f"{{ end {len(step.calls)} {HELD}; exit 1; }}"
     if step.fence:
-        lines.append(f"fenced {shell.words([step.fence])} || {{ end {len(step.calls)} {HELD}; exit 1; }}")
+        lines.append(f"fenced {token} || {lost}; {_leaving()}; at_work 2>/dev/null")
     scratch = f"/tmp/vinfra-{nonce}"  # noqa: S108  made with mkdir, which fails if it is there
     calls = [_scratched(call, scratch) for call in step.calls]
     if calls != list(step.calls):
-        lines.append(f"mkdir -m 0700 {scratch} || {{ end 0 1; exit 1; }}; trap 'rm -rf {scratch}' EXIT")
+        lines.append(f"mkdir -m 0700 {scratch} || {{ end 0 1; exit 1; }}; {_leaving(scratch)}")
     for number, call in enumerate(calls):
         ok = call.ok if isinstance(call, Exec) else (0,)
+        if step.fence and number:
+            lines.append(f"ours {token} || {lost}")
         lines.append(_RENDERERS[type(call)](call))
         pattern = "|".join(map(str, ok))
         lines.append(f"r=$?; case $r in {pattern});; *) end {number} $r; exit 1;; esac")
     lines.append(f"end {len(step.calls) - 1} 0; exit 0; }}")
     return shell.raw("\n".join(lines) + "\n")
+
+
+def _leaving(scratch: str = "") -> str:
+    """The script takes its own with it at its end, also when nobody hears it any more."""
+    return f"trap 'rm -rf -- \"$work\" {scratch}' EXIT; trap 'exit 1' HUP PIPE"
 
 
 def _scratched(call: Call, scratch: str) -> Call:

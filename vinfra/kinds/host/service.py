@@ -129,7 +129,9 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     delta = updated(fields, said)
     if delta.action is Action.UPDATE and (reason := _objection(desired, unit, {item.path for item in delta.fields})):
         return refused(Action.UPDATE, reason, delta.fields)
-    return delta
+    # Its unit file is this blueprint's, made by a run that did not come as far as the unit itself.
+    ours = bool(references(resource.address.name, None)[1] & scope.made) and not scope.mine(resource.address.name)
+    return replace(delta, action=Action.CREATE) if delta.action is Action.UPDATE and ours else delta
 
 
 def _gone(answer: Answer) -> Delta:

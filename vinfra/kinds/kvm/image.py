@@ -187,3 +187,16 @@ def _remove(pool: storage.Pool, file: str) -> tuple[Call, ...]:
         Exec(("sh", "-s", "--", pool.path, file), stdin=scripts.STANDS_ON.encode()),
         Virt(Verb.VOLUME_DELETE, file, pool.name),
     )
+
+
+def source(name: str, scope: Scope, answers: Answers) -> dict[str, Any]:
+    """What a volume is made from: path, format and, when it is there already, the volume that the image is."""
+    sibling = scope.siblings.get(f"image:{name}")
+    wish = sibling.desired if sibling is not None else None
+    if not isinstance(wish, Spec):
+        return {}
+    pool = storage.pool(wish.pool, scope, answers)
+    file = file_name(name, wish.sha256, wish.format)
+    if not isinstance(pool, storage.Pool) or not pool.path:
+        return {}
+    return {"image": (f"{pool.path}/{file}", wish.format), "image_volume": pool.volumes.get(file)}

@@ -81,9 +81,14 @@ own=$(qemu-img info -U -f "$2" -- "$1" | sed -n 's/^virtual size: .*(\\([0-9]*\\
 [ "$own" -le "$3" ] || { echo "the image alone is $own bytes" >&2; exit 1; }
 """
 # Words: the pool's folder, the file, its format, the image's path and format, the size. The file gets its name last.
+# The copy of a run whose controller was killed was waited for, and is the one.
 COPY = """\
 cd -- "$1" || exit
-[ ! -e "$2" ] || { echo "$1/$2 is there already" >&2; exit 1; }
+if [ -e "$2" ]; then
+[ -z "$WAITED" ] || exit 0
+echo "$1/$2 is there already" >&2
+exit 1
+fi
 umask 077
 part=.$2.part
 qemu-img convert -f "$5" -O "$3" -- "$4" "$part" && { [ -z "$6" ] || qemu-img resize -q -f "$3" -- "$part" "$6"; } &&
@@ -113,9 +118,9 @@ done
 # One unit for each file, under its name: a run whose controller was killed is waited for, and what it made is there.
 # systemd would read dollar signs, which doubled stand for themselves.
 _LASTING = """\
-unit=$1 since=$(date +%s); shift
-while systemctl --quiet is-active "$unit"; do sleep 0.3; done
-systemd-run --quiet --wait --collect --unit="$unit" --description="$unit" -- "$@" && exit 0
+unit=$1 since=$(date +%s) waited=; shift
+while systemctl --quiet is-active "$unit"; do waited=yes; sleep 0.3; done
+systemd-run --quiet --wait --collect --unit="$unit" --description="$unit" --setenv=WAITED=$waited -- "$@" && exit 0
 status=$?
 journalctl --quiet --no-pager --output=cat --unit="$unit" --since="@$since" _TRANSPORT=stdout >&2
 [ $status = 1 ] || echo "$unit ended with status $status" >&2

@@ -16,6 +16,7 @@ from vinfra.model.answer import Absent, Answer, Present
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange, Undo
 from vinfra.model.kind import Answers, Removal, Scope, Trait
+from vinfra.model.mark import Mark, State
 from vinfra.model.question import Question
 from vinfra.model.spec import field
 from vinfra.model.step import Call, Exec, Step, Verb, Virt
@@ -116,11 +117,13 @@ def _one(
 ) -> Answer:
     """Where it is wished for, or else where this blueprint made it."""
     name, desired = item.address.name, item.desired
-    mine = next((mark.identity for mark in scope.marks.get(name, ()) if mark.blueprint == scope.owner), None)
+    mark = scope.mine(name)
+    mine = mark.identity if mark is not None else None
+    claim = mark if mark is not None and mark.state is State.CLAIMED else None
     places: list[tuple[str, str]] = [(desired.pool, desired.format)] if isinstance(desired, Spec) else []
     places += [(mine.get("pool", storage.DEFAULT), mine.get("format", "qcow2"))] if mine is not None else []
     places = places or [(storage.DEFAULT, extension) for extension in ("qcow2", "raw")]
-    notes: dict[str, Any] = {"mine": mine is not None}
+    notes: dict[str, Any] = {"mine": mine is not None, "claim": claim}
     for where, extension in dict.fromkeys(places):
         pool = storage.pool(where, scope, answers)
         if not isinstance(pool, storage.Pool):
@@ -133,7 +136,7 @@ def _one(
             path = f"{pool.path}/{file}"
             notes |= {"pool": pool, "file": file, "stray": path if path in strays else "", "using": using.get(path, ())}
     if isinstance(desired, Spec) and desired.image is not None:
-        notes |= _image(desired.image, scope, answers)
+        notes |= image.source(desired.image, scope, answers)
     return Absent(notes)
 
 
@@ -144,19 +147,6 @@ def _actual(known: storage.Volume, pool: str, desired: shape.Spec | None, mine: 
     wish = getattr(desired, "image", None)
     source = (made[1] if made else known.backing) if known.backing else mine.get("image", wish)
     return Spec.model_construct(size=known.capacity, image=source, format=known.format, pool=pool)
-
-
-def _image(name: str, scope: Scope, answers: Answers) -> dict[str, Any]:
-    """Path, format and, when it is there already, the volume that the image is."""
-    sibling = scope.siblings.get(f"image:{name}")
-    wish = sibling.desired if sibling is not None else None
-    if not isinstance(wish, image.Spec):
-        return {}
-    pool = storage.pool(wish.pool, scope, answers)
-    file = image.file_name(name, wish.sha256, wish.format)
-    if not isinstance(pool, storage.Pool) or not pool.path:
-        return {}
-    return {"image": (f"{pool.path}/{file}", wish.format), "image_volume": pool.volumes.get(file)}
 
 
 def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
@@ -201,7 +191,7 @@ def _new(desired: Spec, notes: Mapping[str, Any]) -> Delta:
             f"{running[0]} still runs on the file that was removed: save it by /proc/PID/fd, or stop the machine first"
         )
         return refused(Action.CREATE, reason, fields)
-    if notes["stray"]:
+    if notes["stray"] and not _copied(desired, notes):
         reason = f"libvirt does not know of the file {notes['stray']}; remove it, or virsh pool-refresh {pool.name}"
         return refused(Action.CREATE, reason, fields)
     if desired.image is not None and "image" not in notes:
@@ -213,6 +203,13 @@ def _new(desired: Spec, notes: Mapping[str, Any]) -> Delta:
     short = pool.available is not None and needs > pool.available
     # libvirt knows that from its last look, and it is written only as it is used: no reason to refuse.
     return created(fields, f"pool {pool.name} has only {spelled(pool.available or 0)} left" if short else "")
+
+
+def _copied(desired: Spec, notes: Mapping[str, Any]) -> bool:
+    """Whether the file is the copy that a killed run claimed and made: it got its name when it was whole."""
+    claim: Mark | None = notes["claim"]
+    made = {"image": desired.image, "format": desired.format, "pool": desired.pool}
+    return claim is not None and desired.clone == "copy" and made.items() <= dict(claim.identity).items()
 
 
 def _gone(resource: Resource, answer: Answer, notes: Mapping[str, Any], scope: Scope) -> Delta:
@@ -241,6 +238,8 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
     if desired.image is None:
         create = Virt(Verb.VOLUME_CREATE, file, pool.name, xml=storage.xml(file, desired.format, size))
         return [Step(f"create {file}", (refresh, create), impact)]
+    if notes["stray"]:
+        return [Step(f"let libvirt see {file}", (refresh,), impact)]
     path, sort = notes["image"]
     fits = (Exec(("sh", "-s", "--", path, sort, str(size)), stdin=scripts.FITS.encode()),)
     calls: tuple[Call, ...] = fits if size is not None and notes["image_volume"] is None else ()
