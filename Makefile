@@ -7,7 +7,7 @@ PACKAGES := python3 python3-venv busybox ca-certificates git iproute2 mmdebstrap
   gcc libc6-dev libvirt-dev pkg-config python3-dev
 export VINFRA_CACHE ?= $(CURDIR)/.cache
 
-.PHONY: demo test test-quick check fmt schemas docs bench setup system clean
+.PHONY: demo test test-quick test-faults check fmt schemas docs bench setup system clean
 
 demo: setup  ## bring up two throw-away hosts and manage them; KEEP=1 leaves them up
 	@KEEP=$(KEEP) blueprints/demo/run.sh
@@ -17,6 +17,10 @@ test: test-quick  ## unit tests and cases, then the same on real hosts
 
 test-quick: setup  ## unit tests and cases only
 	$(BIN)/pytest -q -n 2 -m "not lab"
+
+test-faults: setup  ## every fault at every point, on real hosts (half an hour); writes docs/faults.md
+	@rm -f docs/faults.md
+	VINFRA_FAULTS_PAGE=docs/faults.md $(BIN)/pytest -q -n 2 --dist loadscope -m faults tests/faults
 
 check: setup  ## format, lint, types, layers, generated files
 	$(BIN)/ruff format --check .
