@@ -4,7 +4,7 @@ In a desired spec None means "not managed". An actual spec is built with `Spec.m
 target invents are kept as they are.
 """
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
 from pydantic.config import JsonDict
@@ -29,6 +29,9 @@ class Spec(BaseModel):
     """Base of every kind's spec. A field may hold a Deferred until `stages.place` has rendered it."""
 
     # An error of pydantic's that nobody foresaw would else quote the values, and some are secret.
+    # What a change of the fields may bring that is none of them, as a row calls it (that a value is set at boot too).
+    FOLLOWS: ClassVar[tuple[str, ...]] = ()
+
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     @field_validator("*", mode="wrap")

@@ -75,17 +75,16 @@ class Neighbour(Found):
 
 
 def rows_of(plan: Plan, salt: str) -> list[Row]:
-    """The rows that say something and could be read."""
-    return [_row(change, salt) for change in plan.pending if change.delta.verdict is not Verdict.UNKNOWN]
+    """The rows that say something, also that something is unknown: what needs it must not run without it."""
+    return [_row(change, salt) for change in plan.pending]
 
 
 def neighbours_of(plan: Plan, salt: str) -> list[Neighbour]:
     """What those rows refer to and leave as it is; what is on a virtual machine refers to that machine."""
     users: dict[Address, dict[str, None]] = {}
     for change in plan.pending:
-        if change.delta.verdict is not Verdict.UNKNOWN:
-            for address in (*change.after, Address(GUEST, "", change.place)):
-                users.setdefault(address, {})[str(change.address)] = None
+        for address in (*change.after, Address(GUEST, "", change.place)):
+            users.setdefault(address, {})[str(change.address)] = None
     quiet = [change for change in plan.changes if change.address in users and not change.pending]
     return [Neighbour(**_found(change, salt), users=list(users[change.address])) for change in quiet]
 
@@ -143,7 +142,8 @@ def _needed(neighbour: Neighbour) -> str:
 
 def _moved(then: Row, now: Row, blueprint: str, delta: Delta) -> Iterator[str]:
     """A row: what was found, whose it is, and only if that is the same, what would be done."""
-    if then.actual is None and then.where == now.where and delta.verdict is Verdict.UNKNOWN:
+    unknown = Verdict.UNKNOWN.name.lower()
+    if then.actual is None and then.where == now.where and then.verdict != unknown == now.verdict:
         yield f"{then.address}: cannot be compared now: {delta.reason}"
         return
     found = [*_found_moved(then, now, delta)] or [*_marks_moved(then, now, blueprint)]

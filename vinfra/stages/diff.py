@@ -130,6 +130,7 @@ def _later(resource: Resource, answer: Later, changing: Collection[Address]) -> 
         ]
         for open_ended in [secret or isinstance(value, Deferred)]
     )
+    fields += tuple(FieldChange(name, None, None) for name in resource.desired.FOLLOWS)
     impact = Impact.NONE if answer.bare else max((change.impact for change in fields), default=Impact.NONE)
     return Delta(Action.CREATE, fields, impact, Verdict.LATER, f"after {answer.by}")
 

@@ -67,8 +67,9 @@ printf '\\n%s end %s %s\\n' $N $1 $2
 append() {
 umask 077
 mkdir -p -m 0700 -- "${1%/*}" || exit
+size=0; [ ! -s "$1" ] || size=$(stat -c %s -- "$1") || exit
 [ ! -s "$1" ] || [ -z "$(tail -c 1 -- "$1")" ] || echo >>"$1" || exit
-cat >>"$1"
+cat >>"$1" || { dd if=/dev/null of="$1" bs=1 seek=$size count=0 2>/dev/null; exit 1; }  # half a line is no line
 }
 """
 

@@ -32,6 +32,8 @@ REACTIONS = ("restart_on", "reload_on")  # a restart makes a reload needless
 class Spec(shape.Spec):
     """A unit of systemd. `.service` may be left out of its name."""
 
+    FOLLOWS = ("unit file",)
+
     running: Flag | None = field(
         "Whether it runs now.", impact=Impact.RESTART, why=REMOVAL.why, when="live to start it"
     )

@@ -31,6 +31,8 @@ NO_SUCH_FILE = 2
 class Spec(shape.Spec):
     """A kernel parameter. It is the running value and the one at boot (/etc/sysctl.d/90-vinfra-<key>.conf)."""
 
+    FOLLOWS = ("persisted",)
+
     value: Text = field(
         "The value as sysctl prints it; white space between several numbers does not matter.",
         default=...,
