@@ -40,7 +40,6 @@ from vinfra.model.action import Impact
 from vinfra.model.outcome import Outcome
 from vinfra.model.plan import Plan
 from vinfra.model.request import Consent, Request
-from vinfra.model.source import NOWHERE
 from vinfra.model.step import Call, StepResult
 from vinfra.transport import leases, verbs
 
@@ -194,11 +193,9 @@ class Operators(RuleBasedStateMachine):
         except RefusedError:
             touched = laws.changed(record.before, self.world.state())
             assert not touched, f"refused as stale, and yet it changed {sorted(touched)}"
-            prunes = any(row.desired is None and row.position is NOWHERE for row in plan.pending)
-            assert edit or plan.unknown or prunes, "stale, and nothing had changed"
+            assert edit or plan.unknown, "stale, and nothing had changed"
             return
-        if not plan.unread:  # a row whose need could not be read runs then, although its need is in no file
-            laws.check_end(record, self.world, outcome)
+        laws.check_end(record, self.world, outcome)
         self.ledger.note(record, self.world, outcome.plan)
         assert {row.address for row in outcome.plan.runnable} <= {row.address for row in plan.runnable}
 

@@ -197,6 +197,9 @@ class World:
             yield controller
         finally:
             controller.over = True
+            for host in self.hosts.values():  # what is under way ends; nothing begins any more
+                with host.lock:
+                    pass
 
 
 class Controller:
@@ -244,11 +247,12 @@ class Login:
 
     def run(self, step: Step) -> StepResult:
         world, host = self.controller.world, self.host
-        if not any(isinstance(call, Hold | Guard) for call in step.calls[:1]) or len(step.calls) > 1:
-            world.ran.append((host.name, step))
+        noted = not any(isinstance(call, Hold | Guard) for call in step.calls[:1]) or len(step.calls) > 1
         for number, call in enumerate(step.calls):
             with host.lock:
                 self._alive()
+                if noted and not number:
+                    world.ran.append((host.name, step))
                 if not number and step.fence and not host.fenced(step.fence):
                     return StepResult(HELD, call=len(step.calls))
                 result = self._struck(call) or host.do(call)
