@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from vinfra import engine
 from vinfra.errors import Unreachable
-from vinfra.look import Look
+from vinfra.look.look import Look
 from vinfra.model.action import Impact
 from vinfra.model.mark import DIRECTORY, GUEST_NAMESPACE, Mark, parse
 from vinfra.model.outcome import Observers, Outcome

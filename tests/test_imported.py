@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vinfra.errors import VinfraError
-from vinfra.imported import blueprint
+from vinfra.estate.imported import blueprint
 from vinfra.kinds.registry import KINDS
 from vinfra.model.action import Action
 from vinfra.model.address import Address

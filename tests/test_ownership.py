@@ -10,7 +10,7 @@ from tests.pretend import World
 from tests.test_look import LOGIN, ONE, WEB, domains, rows
 from vinfra import engine
 from vinfra.errors import InputError
-from vinfra.look import Look
+from vinfra.look.look import Look
 from vinfra.model.action import Impact
 from vinfra.model.mark import Birth
 from vinfra.model.outcome import Observers

@@ -7,10 +7,10 @@ import pytest
 
 from tests.pretend import World
 from tests.test_look import ONE
-from vinfra import estate
 from vinfra.errors import RefusedError
+from vinfra.estate import owned
+from vinfra.estate.retire import Retirement, machines, retire
 from vinfra.model.outcome import Observers
-from vinfra.retire import Retirement, machines, retire
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def world(tmp_path: Path) -> World:
 
 def found(world: World) -> Retirement:
     connections: Any = world
-    told = estate.survey(connections, ["hv1"], {}, 1, Observers())["hv1"]
+    told = owned.survey(connections, ["hv1"], {}, 1, Observers())["hv1"]
     return Retirement(told, machines(connections, told))
 
 

@@ -10,13 +10,14 @@ from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 
-from vinfra import estate, fleet, imported
-from vinfra import retire as retiring
-from vinfra.aim import require_declared, selected
 from vinfra.errors import InputError, UsageError
+from vinfra.estate import imported, owned, vms
+from vinfra.estate import retire as retiring
+from vinfra.estate.retire import Retirement
 from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.registry import kinds as known_kinds
-from vinfra.look import Look
+from vinfra.look.aim import require_declared, selected
+from vinfra.look.look import Look
 from vinfra.model.discovery import HostState
 from vinfra.model.estate import Estate
 from vinfra.model.inventory import Host, Inventory
@@ -27,7 +28,6 @@ from vinfra.model.request import Consent, Request, Wish
 from vinfra.model.source import Problem
 from vinfra.model.spec import Spec
 from vinfra.report import plan_file
-from vinfra.retire import Retirement
 from vinfra.stages.discover import Search, finish, survey
 from vinfra.stages.expand import expand
 from vinfra.stages.judge import judge
@@ -103,7 +103,7 @@ def sites(inventory: Path | None, pattern: str, forks: int = 50, observer: Obser
     """The hosts of a pattern and every virtual machine on them, ours or not."""
     machines = _inventory(inventory)
     with Connections(machines) as connections:
-        return fleet.survey(connections, selected(machines, pattern), forks, observer)
+        return vms.survey(connections, selected(machines, pattern), forks, observer)
 
 
 def estates(
@@ -113,7 +113,7 @@ def estates(
     machines, kinds = _inventory(inventory), known_kinds()
     with Connections(machines) as connections:
         hosts = selected(machines, pattern)
-        return estate.survey(connections, hosts, kinds if listing else {}, forks, observer)
+        return owned.survey(connections, hosts, kinds if listing else {}, forks, observer)
 
 
 def import_host(inventory: Path | None, host: str, observer: Observer = NOBODY) -> tuple[str, Estate]:
@@ -141,7 +141,7 @@ def retire(
     if host not in machines.hosts:
         return None, 0
     with Connections(machines) as connections:
-        found = estate.survey(connections, [host], {}, 1, observer)[host]
+        found = owned.survey(connections, [host], {}, 1, observer)[host]
         if found.error:
             return Retirement(found), 0
         whole = Retirement(found, retiring.machines(connections, found))
@@ -149,13 +149,13 @@ def retire(
 
 
 def power(
-    inventory: Path | None, pattern: str, names: Sequence[str], action: fleet.Action, observer: Observer = NOBODY
+    inventory: Path | None, pattern: str, names: Sequence[str], action: vms.Action, observer: Observer = NOBODY
 ) -> list[tuple[Machine, str]]:
     """Start, stop or reboot machines that vinfra made, side by side: each with what went wrong ("" for nothing)."""
     hosts = _inventory(inventory)
     with Connections(hosts) as connections:
-        found = fleet.survey(connections, selected(hosts, pattern), 50, observer)
-        return fleet.power(connections, fleet.find(found.values(), names, ours=True), action)
+        found = vms.survey(connections, selected(hosts, pattern), 50, observer)
+        return vms.power(connections, vms.find(found.values(), names, ours=True), action)
 
 
 @contextmanager
@@ -163,7 +163,7 @@ def reach(inventory: Path | None, pattern: str, name: str) -> Iterator[tuple[Mac
     """One machine, and the connections to get to it."""
     hosts = _inventory(inventory)
     with Connections(hosts) as connections:
-        found = fleet.find(fleet.survey(connections, selected(hosts, pattern), 50, NOBODY).values(), [name])
+        found = vms.find(vms.survey(connections, selected(hosts, pattern), 50, NOBODY).values(), [name])
         if len(found) > 1:
             raise UsageError(
                 f"{name!r} means {len(found)} machines", f"write one of {', '.join(m.name for m in found[:5])}"

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from vinfra.errors import RefusedError
+from vinfra.estate.retire import Retirement
 from vinfra.model.address import Address
 from vinfra.model.estate import Estate, Item
 from vinfra.model.mark import Birth, Mark, State
-from vinfra.retire import Retirement
 
 from .conftest import Run
 

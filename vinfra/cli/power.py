@@ -22,7 +22,7 @@ def switch(
     from vinfra import engine
     from vinfra.cli.output import Output
     from vinfra.errors import ExitCode
-    from vinfra.fleet import Action
+    from vinfra.estate.vms import Action
     from vinfra.report.as_json import document
     from vinfra.report.visible import visible
 

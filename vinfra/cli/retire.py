@@ -11,7 +11,7 @@ from vinfra.cli.options import Inventory, Json, Yes, inventory_file
 
 if TYPE_CHECKING:
     from vinfra.cli.output import Output
-    from vinfra.retire import Retirement
+    from vinfra.estate.retire import Retirement
 
 app = new_app()
 

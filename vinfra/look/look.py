@@ -13,10 +13,12 @@ from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
-from vinfra.aim import Aim, names_of
 from vinfra.errors import RefusedError, Unreachable, UsageError
 from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.registry import kinds as known_kinds
+from vinfra.look.aim import Aim, names_of
+from vinfra.look.ours import Ours
+from vinfra.look.rolled import Standing, rolled, standing, way_back
 from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
 from vinfra.model.answer import Later, Present, Unknown
@@ -31,8 +33,6 @@ from vinfra.model.outcome import Observer, Observers, Outcome
 from vinfra.model.placement import Placement
 from vinfra.model.plan import Plan
 from vinfra.model.request import Consent, Request, Wish
-from vinfra.ours import Ours
-from vinfra.rolled import Standing, rolled, standing, way_back
 from vinfra.stages.adopt import adopt
 from vinfra.stages.apply import Tools
 from vinfra.stages.apply import apply as run_plan

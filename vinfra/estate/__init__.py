@@ -1,0 +1,1 @@
+"""What is done with hosts and machines without a blueprint: who owns what, import, retire, power."""
