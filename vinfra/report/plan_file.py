@@ -20,6 +20,7 @@ from vinfra import __version__
 from vinfra.errors import RefusedError, UsageError
 from vinfra.model.plan import Plan
 from vinfra.model.request import Request, Wish
+from vinfra.model.rollout import batches
 from vinfra.model.spec import Spec
 from vinfra.report import bounded, fingerprint, origin
 from vinfra.report.fingerprint import Neighbour, Row
@@ -136,7 +137,8 @@ def write(file: Path, plan: Plan, request: Request, wish: Wish, specs: Mapping[s
     salt = secrets.token_hex(8)
     rows, neighbours = fingerprint.rows_of(plan, salt), fingerprint.neighbours_of(plan, salt)
     guests = frozenset(name for name, host in wish.inventory.hosts.items() if host.connection == "guest")
-    only = fingerprint.hosts_of(rows, neighbours, guests)
+    units = frozenset(unit for roll in plan.rollouts if batches(roll, plan.changes) for unit in roll.units)
+    only = fingerprint.hosts_of(rows, neighbours, guests, units)
     found = [*rows, *neighbours]
     hosts = {name for item in found for name in (item.where, getattr(item, "came_from", "")) if name}
     kinds = {item.address.partition(":")[0] for item in found}
