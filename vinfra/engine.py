@@ -216,7 +216,7 @@ def apply_saved(
     with Connections(wish.inventory) as connections:
         look, fresh = _undisturbed(lambda: Look(request, wish, connections, observer))
         saved.refuse_unless_true(fresh)
-        return look.run(judge(fresh, wish.policies, consent.now()), consent, run)
+        return look.run(judge(fresh, wish.policies, consent.now(), saved.document.there), consent, run)
 
 
 def _specs() -> dict[str, type[Spec]]:

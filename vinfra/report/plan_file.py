@@ -54,7 +54,9 @@ class _Inputs(BaseModel):
 
 
 class _Document(BaseModel):
-    """The file. `only` are the hosts that are read again, None for all; `sum` is over all else."""
+    """The file. `only` are the hosts that are read again, None for all; `there` is how many objects of each kind the
+    whole plan was about, of which policies take a percentage; `sum` is over all else.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     vinfra: str
@@ -65,6 +67,7 @@ class _Document(BaseModel):
     salt: str
     origin: Origin
     only: list[str] | None
+    there: dict[str, int]
     rows: list[Row]
     neighbours: list[Neighbour]
     sum: str
@@ -158,6 +161,7 @@ def write(file: Path, plan: Plan, request: Request, wish: Wish, specs: Mapping[s
             salt,
         ).model_dump(),
         "only": None if only is None else sorted(only),
+        "there": plan.there,
         "rows": [row.model_dump() for row in rows],
         "neighbours": [neighbour.model_dump() for neighbour in neighbours],
     }
