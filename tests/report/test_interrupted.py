@@ -81,6 +81,12 @@ def test_a_run_that_had_begun_nothing_left_nothing(tmp_path: Path) -> None:
     assert notes(PLAN, tmp_path) == ()
 
 
+def test_a_run_that_was_killed_between_two_changes_is_said(tmp_path: Path) -> None:
+    kill(tmp_path, run(tmp_path, begun=(FIRST,), ended=(FIRST,)))
+    (note,) = notes(PLAN, tmp_path)
+    assert f"when 1 of {len(PLAN.runnable)} changes had ended; what it left is read anew" in note
+
+
 def test_many_changes_are_counted(tmp_path: Path) -> None:
     changes = [replace(FIRST, address=replace(FIRST.address, name=f"web-{number}")) for number in range(20)]
     kill(tmp_path, run(tmp_path, begun=changes))
