@@ -77,7 +77,6 @@ def test_each_killed_run_since_then_is_said(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_run_that_had_begun_nothing_left_nothing(tmp_path: Path) -> None:
     kill(tmp_path, run(tmp_path))
-    kill(tmp_path, run(tmp_path, begun=(FIRST,), ended=(FIRST,)))
     assert notes(PLAN, tmp_path) == ()
 
 
