@@ -200,7 +200,9 @@ def test_acting_tells_and_is_journalled(vinfra: Any, engine: Any, command: str) 
     assert code == 0
     assert f"{command} x.yaml --yes" in out
     code, out, _ = vinfra("runs", "show", "last", "--json")
-    assert json.loads(out)["status"] == "failed"
+    told = json.loads(out)
+    assert (told["command"], told["exit_code"]) == ("runs show", 0)  # the document's own
+    assert (told["run"]["status"], told["run"]["command"][0], told["run"]["exit_code"]) == ("failed", command, 1)
 
 
 @pytest.mark.parametrize(
