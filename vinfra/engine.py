@@ -202,6 +202,7 @@ def apply_saved(
     *,
     extra: tuple[str, ...] = (),
     site: Path | None = None,
+    forks: int = 50,
 ) -> Outcome:
     """Run a saved plan, or refuse: it was made for another blueprint, inventory or reality.
 
@@ -210,7 +211,7 @@ def apply_saved(
     """
     saved = plan_file.read(file)
     saved.refuse_unless_same(extra, _specs())
-    request = saved.request(extra, site)
+    request = saved.request(extra, site, forks)
     wish = validate(request)
     saved.refuse_unless_meant(wish)
     with Connections(wish.inventory) as connections:

@@ -228,11 +228,17 @@ def test_acting_as_json_is_one_document(vinfra: Any, engine: Any) -> None:
 
 
 def test_a_saved_plan_is_known_by_what_it_holds(vinfra: Any, engine: Any, tmp_path: Path) -> None:
+    named: dict[str, Any] = {}
+
+    def act_saved(file: Path, consent: Any, observer: Any, run: str, **given: Any) -> Outcome:
+        named.update(given)
+        return act(None, consent, observer, run)
+
     saved = engine("apply_saved", act_saved)
     file = tmp_path / "plan.bin"
     file.write_text('{"vinfra": "0.1.0"}')
-    assert vinfra("apply", str(file), "--yes")[0] == 1
-    assert saved[0][0] == file
+    assert vinfra("apply", str(file), "--yes", "--forks", "3")[0] == 1
+    assert (saved[0][0], named["forks"]) == (file, 3)
     code, _, err = vinfra("apply", str(file), "--yes", "--limit", "web")
     assert code == 1
     assert "saved plan" in err
@@ -240,10 +246,6 @@ def test_a_saved_plan_is_known_by_what_it_holds(vinfra: Any, engine: Any, tmp_pa
     (tmp_path / "x.yaml").write_text("blueprint: x\n")
     vinfra("apply", str(tmp_path / "x.yaml"), "--yes")
     assert applied
-
-
-def act_saved(file: Path, consent: Any, observer: Any, run: str) -> Outcome:
-    return act(None, consent, observer, run)
 
 
 def test_refusal_is_journalled(vinfra: Any, engine: Any) -> None:

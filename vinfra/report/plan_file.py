@@ -82,7 +82,7 @@ class Saved:
     rows: Mapping[str, Row]
     neighbours: Mapping[str, Neighbour]
 
-    def request(self, extra: tuple[str, ...], site: Path | None = None) -> Request:
+    def request(self, extra: tuple[str, ...], site: Path | None = None, forks: int = 50) -> Request:
         """What the plan was asked for, but only for what it touches. `extra` are the -e items, given anew.
 
         `site` is another site file than the plan's own.
@@ -95,6 +95,7 @@ class Saved:
             var_files=tuple(map(Path, inputs.var_files)),
             extra=extra,
             limit=inputs.limit,
+            forks=forks,
             targets=(*self.rows, *self.neighbours),
             prune=inputs.prune,
             supersede=inputs.supersede,
