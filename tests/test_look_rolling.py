@@ -155,3 +155,32 @@ def test_a_fleet_without_access_is_gated_by_its_own_changes_alone(world: World) 
     outcome = world.apply(plain.replace("memory: 1GiB", MORE))
     assert [len(end.gate.ask) for end in outcome.gates] == [0, 0, 0]
     assert cpus(world) == {"web-01": "2", "web-02": "2", "web-03": "2"}
+
+
+def test_whoever_is_not_aimed_at_is_asked_all_the_same(world: World) -> None:
+    files = "hosts: {fleets.web: {files: {/etc/motd: hello}}}\n"
+    world.apply(WEB + files)
+    world.sick = {"web-02"}
+    changed = WEB + files.replace("hello", "bye")
+    outcome = world.apply(changed, targets=("host.file:web-01/etc/motd",))
+    assert [(end.gate.number, end.reason) for end in outcome.gates] == [(0, "web-02: ssh: connection refused")]
+    world.sick = set()
+    outcome = world.apply(changed, targets=("host.file:web-01/etc/motd",))
+    assert [end.gate.ask for end in outcome.gates] == [("web-02", "web-03"), ("web-01",)]
+    assert outcome.exit_code is ExitCode.DONE
+
+
+def test_a_machine_that_is_down_and_not_aimed_at_is_not_well(world: World) -> None:
+    files = "hosts: {fleets.web: {files: {/etc/motd: hello}}}\n"
+    world.apply(WEB + files)
+    next(host.domains["web-02"] for host in world.hosts.values() if "web-02" in host.domains).live = ""
+    outcome = world.apply(WEB + files.replace("hello", "bye"), targets=("host.file:web-01/etc/motd",))
+    assert [(end.gate.number, end.reason) for end in outcome.gates] == [(0, "web-02: does not run")]
+
+
+def test_a_machine_alone_that_is_aimed_at_is_waited_for(world: World) -> None:
+    world.apply(WEB)
+    outcome = world.apply(WEB.replace("memory: 1GiB", MORE), targets=("domain:web-01",))
+    assert [row(change) for change in outcome.plan.runnable][-1] == "check guest:web-01 on hv1"
+    assert outcome.exit_code is ExitCode.DONE
+    assert cpus(world) == {"web-01": "2", "web-02": "1", "web-03": "1"}

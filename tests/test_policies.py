@@ -124,6 +124,34 @@ def test_what_counts_for_a_saved_plan_is_when_it_is_applied(world: World) -> Non
     assert engine.apply_saved(file, Consent(now=lambda: NIGHT)).exit_code is ExitCode.DONE
 
 
+def test_a_plan_that_a_window_holds_is_saved_and_says_how_to_run_it(world: World, vinfra: Cli) -> None:  # noqa: F811
+    saved = world.folder / "a plan.json"
+    _, out, _ = vinfra(*words(world, "plan", MORE, "--out", str(saved), site="policies: {calm: {forbid: all}}\n"))
+    assert out.splitlines()[-1] == f"Saved. To run exactly this: vinfra apply '{saved}'"
+
+
+def test_adopting_is_held_to_the_site_file_that_is_named(world: World, vinfra: Cli) -> None:  # noqa: F811
+    site = world.folder / "elsewhere.yaml"
+    site.write_text("policies: {calm: {forbid: all}}\n")
+    world.hosts["hv1"].lines.clear()
+    code, _, err = vinfra(*words(world, "adopt", TWO, "domain:*", "--site", str(site)))
+    assert (code, "policy calm" in err) == (ExitCode.REFUSED, True)
+
+
+def test_a_percentage_is_of_what_the_whole_plan_was_about_when_it_was_saved(world: World) -> None:
+    saved = world.folder / "plan.json"
+    for most, refuses in (("50%", False), ("49%", True)):  # one of two machines goes
+        site = f"policies: {{few: {{max_deletes: {most}, kind: kvm.domain}}}}\n"
+        (world.folder / "vinfra-site.yaml").write_text(site)
+        request = world.request(ONE)
+        plan = engine.plan(request, now=NOON)
+        assert bool(plan.violations) is refuses
+        engine.save(request, plan, saved)
+        with pytest.raises(RefusedError) as refused:
+            engine.apply_saved(saved, Consent(max_impact=Impact.DATA_LOSS, confirm=lambda _: False))
+        assert ("policy few" in str(refused.value)) is refuses
+
+
 def test_a_saved_plan_may_be_given_another_site_file(world: World) -> None:
     frozen, free = world.folder / "frozen.yaml", world.folder / "free.yaml"
     frozen.write_text("policies: {calm: {forbid: all}}\n")

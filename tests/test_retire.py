@@ -7,10 +7,11 @@ import pytest
 
 from tests.pretend import World
 from tests.test_look import ONE
-from vinfra.errors import RefusedError
+from vinfra.errors import LeaseLost, RefusedError
 from vinfra.estate import owned
 from vinfra.estate.retire import Retirement, machines, retire
 from vinfra.model.outcome import Observers
+from vinfra.transport.leases import Leases
 
 
 @pytest.fixture
@@ -58,3 +59,13 @@ def test_marks_that_cannot_be_read_are_not_released(world: World) -> None:
     world.hosts["hv1"].lines.append("{broken")
     with pytest.raises(RefusedError, match="unreadable mark"):
         given_up(world, leave=True)
+
+
+def test_while_somebody_is_at_work_there_it_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: object) -> str:
+        raise LeaseLost("hv1: somebody is at work there", hint="run it again after that")
+
+    monkeypatch.setattr(Leases, "fence", busy)
+    with pytest.raises(RefusedError, match="nothing was touched: hv1: somebody is at work there"):
+        given_up(world, leave=True)
+    assert len(world.hosts["hv1"].marks) == 2

@@ -77,6 +77,21 @@ def test_it_reads_its_own_hosts_alone_each_in_one_round(world: World, file: Path
     assert world.hosts["hv1"].domains["web-01"].autostart
 
 
+def test_the_units_that_its_rollout_asks_are_found_wherever_they_are(world: World, file: Path) -> None:
+    access = "access: {key_file: id}, networks: [dev], rollout: {retries: 0}"
+    web = WEB.replace("memory: 1GiB", f"memory: 1GiB, {access}")
+    world.apply(web)
+    world.hosts["hv1"].domains["web-01"].autostart = False
+    save(world, file, web)
+    world.sick = {"web-02"}
+    outcome = engine.apply_saved(file, Consent())
+    assert [(end.gate.number, end.reason) for end in outcome.gates] == [(0, "web-02: ssh: connection refused")]
+    world.sick = set()
+    outcome = engine.apply_saved(file, Consent())
+    assert [end.gate.ask for end in outcome.gates] == [("web-02",), ("web-01",)]
+    assert outcome.exit_code is ExitCode.DONE
+
+
 def test_a_dark_host_that_it_does_not_touch_stops_nothing(world: World, file: Path) -> None:
     world.apply(WEB)
     world.hosts["hv1"].domains["web-01"].autostart = False

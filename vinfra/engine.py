@@ -202,6 +202,7 @@ def apply_saved(
     *,
     extra: tuple[str, ...] = (),
     site: Path | None = None,
+    forks: int = 50,
 ) -> Outcome:
     """Run a saved plan, or refuse: it was made for another blueprint, inventory or reality.
 
@@ -210,13 +211,13 @@ def apply_saved(
     """
     saved = plan_file.read(file)
     saved.refuse_unless_same(extra, _specs())
-    request = saved.request(extra, site)
+    request = saved.request(extra, site, forks)
     wish = validate(request)
     saved.refuse_unless_meant(wish)
     with Connections(wish.inventory) as connections:
         look, fresh = _undisturbed(lambda: Look(request, wish, connections, observer))
         saved.refuse_unless_true(fresh)
-        return look.run(judge(fresh, wish.policies, consent.now()), consent, run)
+        return look.run(judge(fresh, wish.policies, consent.now(), saved.document.there), consent, run)
 
 
 def _specs() -> dict[str, type[Spec]]:

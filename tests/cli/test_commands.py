@@ -200,7 +200,9 @@ def test_acting_tells_and_is_journalled(vinfra: Any, engine: Any, command: str) 
     assert code == 0
     assert f"{command} x.yaml --yes" in out
     code, out, _ = vinfra("runs", "show", "last", "--json")
-    assert json.loads(out)["status"] == "failed"
+    told = json.loads(out)
+    assert (told["command"], told["exit_code"]) == ("runs show", 0)  # the document's own
+    assert (told["run"]["status"], told["run"]["command"][0], told["run"]["exit_code"]) == ("failed", command, 1)
 
 
 @pytest.mark.parametrize(
@@ -226,11 +228,17 @@ def test_acting_as_json_is_one_document(vinfra: Any, engine: Any) -> None:
 
 
 def test_a_saved_plan_is_known_by_what_it_holds(vinfra: Any, engine: Any, tmp_path: Path) -> None:
+    named: dict[str, Any] = {}
+
+    def act_saved(file: Path, consent: Any, observer: Any, run: str, **given: Any) -> Outcome:
+        named.update(given)
+        return act(None, consent, observer, run)
+
     saved = engine("apply_saved", act_saved)
     file = tmp_path / "plan.bin"
     file.write_text('{"vinfra": "0.1.0"}')
-    assert vinfra("apply", str(file), "--yes")[0] == 1
-    assert saved[0][0] == file
+    assert vinfra("apply", str(file), "--yes", "--forks", "3")[0] == 1
+    assert (saved[0][0], named["forks"]) == (file, 3)
     code, _, err = vinfra("apply", str(file), "--yes", "--limit", "web")
     assert code == 1
     assert "saved plan" in err
@@ -238,10 +246,6 @@ def test_a_saved_plan_is_known_by_what_it_holds(vinfra: Any, engine: Any, tmp_pa
     (tmp_path / "x.yaml").write_text("blueprint: x\n")
     vinfra("apply", str(tmp_path / "x.yaml"), "--yes")
     assert applied
-
-
-def act_saved(file: Path, consent: Any, observer: Any, run: str) -> Outcome:
-    return act(None, consent, observer, run)
 
 
 def test_refusal_is_journalled(vinfra: Any, engine: Any) -> None:

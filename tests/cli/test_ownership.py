@@ -65,6 +65,7 @@ def test_owners_tells_who_applied_what_and_when(vinfra: Run, engine: Engine) -> 
     assert "0 marks of 0 blueprints" in vinfra("owners", "--blueprint", "other")[1]
     (mark,) = json.loads(vinfra("owners", "--json")[1])["hosts"][0]["marks"]
     assert (mark["who"], mark["run"], mark["birth"]) == ("eve@desk", "r1", "created")
+    assert (mark["fields"], mark["fleet"]) == ([], "")
 
 
 def test_import_never_writes_over_a_file(vinfra: Run, engine: Engine, tmp_path: Path) -> None:

@@ -77,8 +77,13 @@ def test_each_killed_run_since_then_is_said(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_run_that_had_begun_nothing_left_nothing(tmp_path: Path) -> None:
     kill(tmp_path, run(tmp_path))
-    kill(tmp_path, run(tmp_path, begun=(FIRST,), ended=(FIRST,)))
     assert notes(PLAN, tmp_path) == ()
+
+
+def test_a_run_that_was_killed_between_two_changes_is_said(tmp_path: Path) -> None:
+    kill(tmp_path, run(tmp_path, begun=(FIRST,), ended=(FIRST,)))
+    (note,) = notes(PLAN, tmp_path)
+    assert f"when 1 of {len(PLAN.runnable)} changes had ended; what it left is read anew" in note
 
 
 def test_many_changes_are_counted(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Order, ownership and guards: what the diff stage adds to a kind's own comparison."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.toys import KINDS, Lamp
@@ -80,6 +82,15 @@ def test_what_another_blueprint_owns_is_refused(watt: int | None) -> None:
 def test_what_is_protected_is_not_deleted() -> None:
     ((_, action, verdict, _),) = rows(state([lamp("a", None, protect=True)], {"a": ON}, (mark("mine", "a"),)))
     assert (action, verdict) == (Action.DELETE, Verdict.REFUSED)
+
+
+def test_a_guard_does_not_go_by_the_edit_that_deletes() -> None:
+    guarded = (replace(mark("mine", "a"), protect=True),)
+    ((_, action, verdict, reason),) = rows(state([lamp("a", None)], {"a": ON}, guarded))
+    assert (action, verdict) == (Action.DELETE, Verdict.REFUSED)
+    assert reason == "refused, protected; apply it as it is with `protect: false` first"
+    ((_, action, _, reason),) = rows(state([lamp("a")], {"a": ON}, guarded))
+    assert (action, reason) == (Action.ADOPT, "no longer protected")
 
 
 def test_a_guard_that_comes_or_goes_is_noted() -> None:

@@ -14,6 +14,7 @@ from vinfra.cli.options import (
     Inventory,
     Json,
     Limit,
+    Site,
     SkipRefused,
     VarFiles,
     Yes,
@@ -36,6 +37,7 @@ def adopt(
     limit: Limit = "",
     forks: Forks = 50,
     skip_refused: SkipRefused = False,
+    site: Site = None,
     yes: Yes = False,
     json: Json = False,
 ) -> int:
@@ -49,5 +51,5 @@ def adopt(
     from vinfra import engine
     from vinfra.cli.output import Output
 
-    asked = request(blueprint, inventory, extra, var_files, limit, address, forks, no_prune=True)
+    asked = request(blueprint, inventory, extra, var_files, limit, address, forks, no_prune=True, site=site)
     return carry_out(partial(engine.adopt, asked), "adopt", blueprint, Output(json), yes, Cost.NONE, skip_refused)

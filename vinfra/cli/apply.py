@@ -60,7 +60,7 @@ def apply(
     if is_plan(file):
         if inventory or var_files or limit or target or no_prune or supersede or all_hosts:
             raise UsageError(f"{file} is a saved plan: it already says on what it acts", "leave these options out")
-        act = partial(engine.apply_saved, file, extra=tuple(extra or ()), site=site_file(site))
+        act = partial(engine.apply_saved, file, extra=tuple(extra or ()), site=site_file(site), forks=forks)
     else:
         asked = request(file, inventory, extra, var_files, limit, target, forks, no_prune, supersede, site, all_hosts)
         act = partial(engine.apply, asked)

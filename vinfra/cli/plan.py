@@ -1,5 +1,6 @@
 """`vinfra plan`."""
 
+import shlex
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +57,7 @@ def plan(
     from vinfra.report.journal import state_directory
     from vinfra.report.progress import Progress
     from vinfra.report.terminal import plan_lines
+    from vinfra.report.visible import visible
 
     asked = request(blueprint, inventory, extra, var_files, limit, target, forks, no_prune, supersede, site, all_hosts)
     output = Output(json)
@@ -65,7 +67,7 @@ def plan(
         engine.save(asked, found, out)
     found = replace(found, warnings=(*notes(found, state_directory()), *found.warnings))
     output.lines(plan_lines(found, output.width, full))
-    if out is not None and found.runnable:
-        output.text(f"Saved. To run exactly this: vinfra apply {out}")
+    if out is not None and any(row.runnable or row.held for row in found.changes):  # held: by a policy, for now
+        output.text(f"Saved. To run exactly this: vinfra apply {visible(shlex.quote(str(out)))}")
     output.document(plan_document(found))
     return int(found.exit_code)

@@ -47,5 +47,5 @@ def show(
     found = find(journal.state_directory(), run)
     output = Output(json)
     output.lines(run_detail(found))
-    output.document(document("runs show", ExitCode.DONE, run_body(found, events=True)))
+    output.document(document("runs show", ExitCode.DONE, {"run": run_body(found, events=True)}))
     return 0

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from vinfra.errors import RefusedError, TransportError
+from vinfra.errors import LeaseLost, RefusedError, TransportError
 from vinfra.kinds.kvm import census
 from vinfra.model.estate import Estate
 from vinfra.model.mark import Mark, State, parse, path_of
@@ -63,7 +63,10 @@ def retire(
     if not agree(found):
         raise RefusedError("not confirmed, nothing was touched")
     with Leases(connections, holder(run)) as leases:
-        leases.fence(found.host)  # nobody marks anything from here on
+        try:
+            leases.fence(found.host)  # nobody marks anything from here on
+        except LeaseLost as busy:
+            raise RefusedError(f"nothing was touched: {busy.message}", busy.hint) from busy
         marks = tuple(parse(connections.reader(found.host).ask((ReadMarks(),))[ReadMarks()].text)[0].values())
         result = leases.writer(found.host).run(Step("release all marks", tuple(_releases(marks, run))))
     if result.returncode:

@@ -13,6 +13,8 @@ from vinfra.model.request import Request, Wish
 from vinfra.text.fleet import GROUP
 from vinfra.text.pattern import select
 
+GUEST = "kvm.guest"
+
 
 @dataclass(eq=False)
 class Aim:
@@ -34,8 +36,27 @@ class Aim:
     def wanted(self) -> frozenset[Address]:
         """What is aimed at, and where a host is known already, within --limit."""
         aimed = self.with_needs({item.address for item in self.wish.resources if self.aimed(item)})
+        aimed |= {item for item in self._guests if item.name in self._touched}
         lazy = {item.address for item in self.wish.resources if item.lazy}
         return frozenset(item for item in aimed | lazy if not item.host or self.within(item.host))
+
+    @cached_property
+    def asked(self) -> frozenset[str]:
+        """The machines that rollouts of what is aimed at ask how they are, whether they are aimed at or not."""
+        known = {item.name for item in self._guests}
+        units = (frozenset(roll.units) for roll in self.wish.blueprint.rollouts)
+        return frozenset().union(*(roll & known for roll in units if roll & self._touched))
+
+    @cached_property
+    def _touched(self) -> frozenset[str]:
+        """The units of rollouts that something is aimed at of: with a machine it must be known when it is up again."""
+        aimed = (item for item in self.wish.resources if self.aimed(item))
+        named = {item.demand.member if item.demand else item.address.host for item in aimed}
+        return frozenset(named & {unit for roll in self.wish.blueprint.rollouts for unit in roll.units})
+
+    @cached_property
+    def _guests(self) -> frozenset[Address]:
+        return frozenset(item.address for item in self.wish.resources if item.address.kind == GUEST)
 
     @cached_property
     def movable(self) -> tuple[Resource, ...]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from vinfra.errors import RefusedError, Unreachable, UsageError
 from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.registry import kinds as known_kinds
-from vinfra.look.aim import Aim, names_of
+from vinfra.look.aim import GUEST, Aim, names_of
 from vinfra.look.ours import Ours
 from vinfra.look.rolled import Standing, rolled, standing, way_back
 from vinfra.model.action import Action, Verdict
@@ -47,7 +47,6 @@ from vinfra.transport import health
 from vinfra.transport.leases import Leases, died, holder
 from vinfra.transport.reach import Connections
 
-GUEST = "kvm.guest"
 LOGIN = "login"  # among the notes of a guest that can be reached: the host it is
 Rows = dict[Address, Change]
 
@@ -230,6 +229,7 @@ class Look:
     def _divide(self, found: Mapping[str, Sequence[Resource]]) -> None:
         """What is wanted of each host, and what stands around it. A machine that is a host is read in any case."""
         guests = {item.address.host for item in self.wish.resources if item.address in self.aim.wanted}
+        guests |= self.aim.asked
         for host, items in found.items():
             wanted = [item for item in items if item.address in self.aim.wanted or _is_guest(item, guests)]
             known = {item.address for item in wanted}

@@ -16,14 +16,16 @@ from vinfra.model.plan import Plan
 from vinfra.model.request import Wish
 from vinfra.model.rollout import Roll, Rolling
 
+GUEST = "kvm.guest"
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What a look found out about the units.
 
     `members` says of which machine an address is a part, `units` which of all hosts and machines were aimed at, `dark`
-    why one could not be read. `mute` are those that nobody can ask unless this very plan brings them up, `off` those
-    that are not to run.
+    why one could not be read. `mute` are those that nobody can ask unless this very plan brings them up, `lost` those
+    among them that were looked at, each with what was found; `off` those that are not to run.
     """
 
     members: Mapping[Address, str]
@@ -31,6 +33,7 @@ class Standing:
     dark: Mapping[str, str]
     mute: Collection[str]
     off: Collection[str]
+    lost: Mapping[str, str]
 
 
 def standing(
@@ -47,10 +50,11 @@ def standing(
     units |= {name for name, host in placement.where.items() if within(host) or within(name)}
     dark = {name: state.error for name, state in states.items() if state.error}
     dark |= {name: reason for name, reason in placement.unknown.items() if name in guests}
-    answers = (answer for state in states.values() for answer in state.answers.values())
-    told = {answer.notes["login"].name for answer in answers if isinstance(answer, Present) and "login" in answer.notes}
+    answers = [item for state in states.values() for item in state.answers.items() if item[0].kind == GUEST]
+    told = {at.name for at, answer in answers if isinstance(answer, Present) and "login" in answer.notes}
+    lost = {at.name: getattr(answer, "reason", "does not run") for at, answer in answers if at.name not in told}
     members = {item.address: item.demand.member for items in placed.values() for item in items if item.demand}
-    return Standing(members, units | (dark.keys() & guests), dark, guests - told, off)
+    return Standing(members, units | (dark.keys() & guests), dark, guests - told, off, lost)
 
 
 def way_back(change: Change, kinds: Kinds, states: Mapping[str, HostState]) -> Undo | str:
@@ -109,11 +113,13 @@ def _rolling(roll: Roll, plan: Plan, standing: Standing) -> Rolling:
         if member == change.address.name and change.delta.action is Action.CREATE and not change.waits:
             new.add(unit)
     changed = {rows[change.address] for change in plan.runnable if change.address in rows}
+    lost = {unit: why for unit, why in standing.lost.items() if unit not in changed.union(standing.off)}
+    dark = {**lost, **standing.dark}
     return Rolling(
         roll,
         tuple(unit for unit in roll.units if unit in standing.units),
         rows,
         frozenset(new),
-        {unit: reason for unit, reason in standing.dark.items() if unit in known - roll.silent},
+        {unit: why for unit, why in dark.items() if unit in known - roll.silent},
         roll.silent.union(standing.off, (unit for unit in standing.mute if unit not in changed)),
     )

@@ -1,5 +1,6 @@
 """A plan: every host's rows, in the order they will run, and the hosts that could not be read."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -61,6 +62,11 @@ class Plan:
     def objections(self) -> tuple[str, ...]:
         """All that is refused, in a line each."""
         return (*map(str, self.barred), *(f"{row.address}: {row.delta.reason}" for row in self.refused))
+
+    @property
+    def there(self) -> dict[str, int]:
+        """How many of its objects there are, by kind."""
+        return dict(Counter(row.address.kind for row in self.changes if row.actual is not None))
 
     @property
     def impact(self) -> Impact:

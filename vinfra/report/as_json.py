@@ -97,9 +97,9 @@ def change_body(change: Change) -> Document:
 
 def mark_body(mark: Mark) -> Document:
     """Whose an object is: who made it so, in which run, when, from which version of the blueprint."""
-    keys = ("blueprint", "kind", "name", "host", "protect", "run", "time", "who", "commit", "digest")
+    keys = ("blueprint", "kind", "name", "host", "fleet", "protect", "run", "time", "who", "commit", "digest")
     told = {key: getattr(mark, key) for key in keys}
-    return {**told, "state": mark.state.value, "birth": mark.birth.value}
+    return {**told, "state": mark.state.value, "birth": mark.birth.value, "fields": list(mark.fields)}
 
 
 def _field(field: FieldChange) -> Document:

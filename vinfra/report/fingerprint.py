@@ -89,10 +89,13 @@ def neighbours_of(plan: Plan, salt: str) -> list[Neighbour]:
     return [Neighbour(**_found(change, salt), users=list(users[change.address])) for change in quiet]
 
 
-def hosts_of(rows: Iterable[Row], neighbours: Iterable[Neighbour], guests: frozenset[str]) -> frozenset[str] | None:
+def hosts_of(
+    rows: Iterable[Row], neighbours: Iterable[Neighbour], guests: frozenset[str], units: frozenset[str] = frozenset()
+) -> frozenset[str] | None:
     """The hosts that must be read again; None for all: a machine that is to be made may be anywhere by now.
 
-    `guests` are the hosts that are virtual machines: where those are must be known, or all are asked as well.
+    `guests` are the hosts that are virtual machines: where those are must be known, or all are asked as well. `units`
+    are what its rollouts ask how they are before they begin.
     """
     rows, known, told = list(rows), set[str](), set[str]()
     for found in (*rows, *neighbours):
@@ -100,7 +103,7 @@ def hosts_of(rows: Iterable[Row], neighbours: Iterable[Neighbour], guests: froze
         told |= {found.address.partition(":")[2]} if found.address.startswith(f"{GUEST}:") else set()
     known |= {row.came_from for row in rows}
     made = any(row.movable and row.action == Action.CREATE.name.lower() for row in rows)
-    return None if made or known & guests - told else frozenset(known - {""})
+    return None if made or (known | units) & guests - told else frozenset(known - {""})
 
 
 def differences(

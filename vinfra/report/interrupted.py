@@ -7,6 +7,7 @@ from pathlib import Path
 from vinfra.model.mark import State
 from vinfra.model.plan import Plan
 from vinfra.report.runs import SILENT, Run, files, parsed, read_run
+from vinfra.report.visible import several
 
 HEAD = 1 << 16  # of a journal, to see whose it is
 MANY = 3
@@ -28,7 +29,7 @@ def _killed_here(blueprint: str, there: list[Path]) -> Iterator[str]:
             continue
         if run.end and (run.end.get("exit_code") == 0 or run.counts):  # one that was refused has ended nothing
             return
-        if run.status == SILENT and run.unfinished:
+        if run.status == SILENT and (run.unfinished or run.counts):
             yield f"run {run.id} by {run.begin.get('who', 'somebody')} {SILENT} {_during(run)}; {ANEW}"
 
 
@@ -48,6 +49,9 @@ def _during(run: Run) -> str:
     begun = run.unfinished
     named = [f"{address}{step and f' ({step})'}" for address in begun[:MANY] for step in [run.last_step(address)]]
     clock = str(run.events[-1]["time"])[:19].replace("T", " ")
+    if not begun:  # at a gate, or between two changes
+        planned = next((event.get("changes", 0) for event in run.events if event["event"] == "plan"), 0)
+        return f"after {clock} UTC, when {sum(run.counts.values())} of {several(planned, 'change')} had ended"
     return f"after {clock} UTC, during {_several(named, len(begun))}"
 
 

@@ -20,6 +20,7 @@ from vinfra import __version__
 from vinfra.errors import RefusedError, UsageError
 from vinfra.model.plan import Plan
 from vinfra.model.request import Request, Wish
+from vinfra.model.rollout import batches
 from vinfra.model.spec import Spec
 from vinfra.report import bounded, fingerprint, origin
 from vinfra.report.fingerprint import Neighbour, Row
@@ -53,7 +54,9 @@ class _Inputs(BaseModel):
 
 
 class _Document(BaseModel):
-    """The file. `only` are the hosts that are read again, None for all; `sum` is over all else."""
+    """The file. `only` are the hosts that are read again, None for all; `there` is how many objects of each kind the
+    whole plan was about, of which policies take a percentage; `sum` is over all else.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     vinfra: str
@@ -64,6 +67,7 @@ class _Document(BaseModel):
     salt: str
     origin: Origin
     only: list[str] | None
+    there: dict[str, int]
     rows: list[Row]
     neighbours: list[Neighbour]
     sum: str
@@ -78,7 +82,7 @@ class Saved:
     rows: Mapping[str, Row]
     neighbours: Mapping[str, Neighbour]
 
-    def request(self, extra: tuple[str, ...], site: Path | None = None) -> Request:
+    def request(self, extra: tuple[str, ...], site: Path | None = None, forks: int = 50) -> Request:
         """What the plan was asked for, but only for what it touches. `extra` are the -e items, given anew.
 
         `site` is another site file than the plan's own.
@@ -91,6 +95,7 @@ class Saved:
             var_files=tuple(map(Path, inputs.var_files)),
             extra=extra,
             limit=inputs.limit,
+            forks=forks,
             targets=(*self.rows, *self.neighbours),
             prune=inputs.prune,
             supersede=inputs.supersede,
@@ -136,7 +141,8 @@ def write(file: Path, plan: Plan, request: Request, wish: Wish, specs: Mapping[s
     salt = secrets.token_hex(8)
     rows, neighbours = fingerprint.rows_of(plan, salt), fingerprint.neighbours_of(plan, salt)
     guests = frozenset(name for name, host in wish.inventory.hosts.items() if host.connection == "guest")
-    only = fingerprint.hosts_of(rows, neighbours, guests)
+    units = frozenset(unit for roll in plan.rollouts if batches(roll, plan.changes) for unit in roll.units)
+    only = fingerprint.hosts_of(rows, neighbours, guests, units)
     found = [*rows, *neighbours]
     hosts = {name for item in found for name in (item.where, getattr(item, "came_from", "")) if name}
     kinds = {item.address.partition(":")[0] for item in found}
@@ -156,6 +162,7 @@ def write(file: Path, plan: Plan, request: Request, wish: Wish, specs: Mapping[s
             salt,
         ).model_dump(),
         "only": None if only is None else sorted(only),
+        "there": plan.there,
         "rows": [row.model_dump() for row in rows],
         "neighbours": [neighbour.model_dump() for neighbour in neighbours],
     }

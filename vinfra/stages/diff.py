@@ -166,8 +166,18 @@ def _owned(delta: Delta, resource: Resource, kind: Kind, view: Scope, owner: str
         return Delta(Action.NOOP, reason=f"stays: blueprint {names} uses it too")
     if foreign and delta.action is Action.DELETE:
         return replace(delta, verdict=Verdict.REFUSED, reason=f"blueprint {names} uses it")
-    if delta.action in (Action.DELETE, Action.REPLACE) and resource.protect:
+    if delta.action in (Action.DELETE, Action.REPLACE):
+        return _guarded(delta, resource, mine)
+    return delta
+
+
+def _guarded(delta: Delta, resource: Resource, mine: Mark | None) -> Delta:
+    """A guard is taken away before what it guards goes, not by the same edit of the blueprint."""
+    if resource.protect:
         return replace(delta, verdict=Verdict.REFUSED, reason="refused, protected")
+    if mine is not None and mine.protect:
+        reason = "refused, protected; apply it as it is with `protect: false` first"
+        return replace(delta, verdict=Verdict.REFUSED, reason=reason)
     return delta
 
 

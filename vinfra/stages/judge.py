@@ -1,6 +1,6 @@
 """Hold a plan against the policies of the site: what they forbid is refused, and why, before anything runs."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -10,11 +10,15 @@ from vinfra.model.plan import Plan
 from vinfra.model.policy import Freeze, Labelled, Policy, Quota, Violation
 
 
-def judge(plan: Plan, policies: Sequence[Policy], now: datetime) -> Plan:
-    """The plan with its violations; rows that a policy forbids are refused. What runs nothing violates nothing."""
+def judge(plan: Plan, policies: Sequence[Policy], now: datetime, there: Mapping[str, int] | None = None) -> Plan:
+    """The plan with its violations; rows that a policy forbids are refused. What runs nothing violates nothing.
+
+    A percentage is of so many objects of each kind as are `there`; of those in the plan if nothing is said.
+    """
     if not plan.runnable:
         return plan
-    found = [violation for policy in policies for violation in _violations(plan, policy, now)]
+    there = plan.there if there is None else there
+    found = [violation for policy in policies for violation in _violations(plan, policy, now, there)]
     against = {address: violation for violation in reversed(found) for address in violation.rows}
     rows = (_refused(row, against[row.address]) if row.address in against else row for row in plan.changes)
     return replace(plan, changes=tuple(rows), violations=tuple(found))
@@ -24,10 +28,10 @@ def _refused(row: Change, violation: Violation) -> Change:
     return replace(row.refused(str(violation)), held=row.delta.verdict)
 
 
-def _violations(plan: Plan, policy: Policy, now: datetime) -> Iterator[Violation]:
+def _violations(plan: Plan, policy: Policy, now: datetime, there: Mapping[str, int]) -> Iterator[Violation]:
     match policy:
         case Quota():
-            yield from _too_many(plan, policy)
+            yield from _too_many(plan, policy, there)
         case Freeze():
             if policy.window is None or policy.window.covers(now):
                 yield from _frozen(plan.runnable, policy)
@@ -37,14 +41,14 @@ def _violations(plan: Plan, policy: Policy, now: datetime) -> Iterator[Violation
                 yield Violation(policy.name, policy.position, more)
 
 
-def _too_many(plan: Plan, quota: Quota) -> Iterator[Violation]:
+def _too_many(plan: Plan, quota: Quota, there: Mapping[str, int]) -> Iterator[Violation]:
     """An object that is replaced is deleted too. What could not be read counts as not there."""
-    mine = [row for row in plan.changes if quota.kind in ("", row.address.kind)]
-    going = sum(row.runnable and row.delta.action in (Action.DELETE, Action.REPLACE) for row in mine)
-    there = sum(row.actual is not None for row in mine)
-    if not quota.allows(going, there):
+    mine = [row for row in plan.runnable if quota.kind in ("", row.address.kind)]
+    going = sum(row.delta.action in (Action.DELETE, Action.REPLACE) for row in mine)
+    total = there.get(quota.kind, 0) if quota.kind else sum(there.values())
+    if not quota.allows(going, total):
         what = f"{quota.kind or 'object'}{'s' if going > 1 else ''} would be deleted"
-        most = f"{quota.most}% of the {there} there are" if quota.percent else str(quota.most)
+        most = f"{quota.most}% of the {total} there are" if quota.percent else str(quota.most)
         yield Violation(quota.name, quota.position, f"{going} {what}; at most {most} may be")
 
 
