@@ -100,8 +100,14 @@ def test_a_secret_that_was_not_resolved_is_unknown() -> None:
 
 
 def test_what_a_secret_file_held_is_as_secret_on_its_way_back() -> None:
-    desired = file.Spec.model_validate({"content": "rotated", "secret": True})
-    state = HostState("a", "mine", resources=(Resource(ADDRESS, desired),), answers={ADDRESS: there("former")})
+    desired, known = file.Spec.model_validate({"content": "plain"}), mark("content", "secret")
+    state = HostState(
+        "a",
+        "mine",
+        resources=(Resource(ADDRESS, desired),),
+        answers={ADDRESS: there("former")},
+        marks={("mine", "host.file", "/srv/x"): known},
+    )
     (row,) = diff(state, KINDS, "mine")
     way = file.undo(row, state.scopes(KINDS)["host.file"])
     assert isinstance(way, Undo)
