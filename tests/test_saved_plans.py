@@ -384,6 +384,11 @@ def test_a_symlink_to_a_plan_is_one_and_is_not_written_through(world: World, fil
     assert engine.apply_saved(link, Consent()).exit_code is ExitCode.DONE
 
 
+def test_a_name_that_no_file_can_have_is_no_bug(world: World, file: Path) -> None:
+    with pytest.raises(UsageError, match="File name too long"):
+        save(world, file.with_name("a" * 250), NETWORKS % LAN)
+
+
 Json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),

@@ -268,6 +268,16 @@ def test_a_closed_pipe_is_quiet(tmp_path: Path) -> None:
     process.stderr.close()
 
 
+@pytest.mark.parametrize(("closed", "code"), [("<&-", 1), ("<&- >&- 2>&-", 1), (">&- 2>&-", 1)])
+def test_what_was_closed_before_we_began_is_no_bug(tmp_path: Path, closed: str, code: int) -> None:
+    command = ("sh", "-c", f'exec "$@" {closed}', "sh", *PROGRAM, "apply", "x.yaml")
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert "bug" not in done.stderr
+    assert list(tmp_path.iterdir()) == [], "nor is there a log of one"
+
+
 def test_output_in_a_poor_locale() -> None:
     environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     done = subprocess.run([*PROGRAM, "--help"], env=environment, capture_output=True, check=False)

@@ -2,7 +2,11 @@
 
 import pytest
 
-from vinfra.kinds.host import access
+from vinfra.kinds.host import access, service
+from vinfra.model.action import Action, Impact
+from vinfra.model.address import Address
+from vinfra.model.change import Change, Delta, FieldChange
+from vinfra.model.kind import Scope
 from vinfra.model.step import Exec, Step
 
 
@@ -26,8 +30,11 @@ def steps(*verbs: str) -> list[Step]:
 
 def test_what_is_done_to_sshd_has_its_way_back() -> None:
     stop, mask, reread, enable = access.held(steps("stop", "mask", "daemon-reload", "enable"), "ssh.service")
-    assert stop.again == (("systemctl", "start", "--", "ssh.service"),)
-    assert [command[1] for command in mask.again] == ["unmask", "start"]
+    assert stop.again == (
+        ("systemctl", "reset-failed", "--", "ssh.service"),
+        ("systemctl", "start", "--", "ssh.service"),
+    )
+    assert [command[1] for command in mask.again] == ["reset-failed", "unmask", "start"]
     assert not reread.risks_access
     assert not enable.risks_access
 
@@ -37,4 +44,17 @@ def test_other_units_are_left_alone_unless_they_read_such_files() -> None:
     assert not plain.risks_access
     (guarded,) = access.held(steps("restart"), "nslcd.service", ("/etc/pam.d/login",))
     assert guarded.guards == ("/etc/pam.d/login",)
-    assert guarded.again == (("systemctl", "restart", "--", "nslcd.service"),)
+    assert [command[1:] for command in guarded.again] == [
+        (verb, "--", "nslcd.service") for verb in ("reset-failed", "restart")
+    ]
+
+
+def test_taking_a_restart_of_sshd_back_is_under_guard_as_well() -> None:
+    name = "/etc/ssh/sshd_config.d/a.conf"
+    desired, actual = service.Spec(running=True, restart_on=(f"file:{name}",)), service.Spec(running=True, enabled=True)
+    delta = Delta(Action.UPDATE, (FieldChange("restart_on", None, desired.restart_on, Impact.RESTART),))
+    change = Change(Address("host.service", "h", "ssh"), delta, desired, actual)
+    (back,) = service.undo(change, Scope("h", ())).steps
+    assert back.guards == (name,)
+    assert [command[1] for command in back.again] == ["reset-failed", "restart"]
+    assert next(call.argv[1] for call in back.calls if isinstance(call, Exec)) == "reset-failed"

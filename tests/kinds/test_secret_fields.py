@@ -9,7 +9,7 @@ from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
 from vinfra.model.answer import Answer, Later, Present
 from vinfra.model.blueprint import Resource
-from vinfra.model.change import FieldChange
+from vinfra.model.change import FieldChange, Undo
 from vinfra.model.discovery import HostState
 from vinfra.model.mark import Birth, Mark, State
 from vinfra.model.secret import Secret
@@ -97,3 +97,18 @@ def test_a_secret_that_was_not_resolved_is_unknown() -> None:
     resource = Resource(ADDRESS, file.Spec(content=Secret("env:X")), Position("b.yaml", 1, 1))
     (row,) = diff(HostState("a", "mine", resources=(resource,), answers=answers), KINDS, "mine")
     assert (row.delta.action, row.delta.verdict) == (Action.NOOP, Verdict.UNKNOWN)
+
+
+def test_what_a_secret_file_held_is_as_secret_on_its_way_back() -> None:
+    desired, known = file.Spec.model_validate({"content": "plain"}), mark("content", "secret")
+    state = HostState(
+        "a",
+        "mine",
+        resources=(Resource(ADDRESS, desired),),
+        answers={ADDRESS: there("former")},
+        marks={("mine", "host.file", "/srv/x"): known},
+    )
+    (row,) = diff(state, KINDS, "mine")
+    way = file.undo(row, state.scopes(KINDS)["host.file"])
+    assert isinstance(way, Undo)
+    assert [step.secret for step in way.steps] == [True]

@@ -41,6 +41,23 @@ def test_an_sshd_that_refuses_us_and_keys_that_are_gone_come_back(
     vinfra("plan", file, expect=2)
 
 
+def test_an_sshd_that_cannot_start_comes_back_however_often_it_failed(
+    vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path
+) -> None:
+    host, name = first(clean_lab), "/etc/ssh/sshd_config.d/broken.conf"
+    wish = {
+        "files": {name: {"content": "NoSuchOption\n"}},
+        "services": {"ssh": {"running": True, "restart_on": [f"file:{name}"]}},
+    }
+    file = blueprint(tmp_path, {host.name: wish})
+    for _ in range(2):
+        vinfra("apply", file, "--yes", expect=1)
+    assert ssh(host, f"ls {name}; {ARMED}").stdout == "0\n"
+    file = blueprint(tmp_path, {host.name: {"rollout": {"on_failure": "rollback"}, **wish}})
+    assert "could not be taken back" not in vinfra("apply", file, "--yes", expect=1).stdout
+    assert ssh(host, f"systemctl is-active ssh; ls {name}; {ARMED}").stdout == "active\n0\n"
+
+
 def test_an_sshd_that_is_stopped_and_a_sudo_that_refuses_come_back(
     vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path
 ) -> None:

@@ -102,6 +102,24 @@ def test_the_run_says_where_it_is(tmp_path: Path) -> None:
     assert "gate          all  2  rolled_back  c: ssh: no  d: ssh: no" in told
 
 
+def test_the_journal_keeps_nothing_that_a_command_printed(tmp_path: Path) -> None:
+    made = plan(health=[{"command": ["sh", "-c", "cat (x)"]}, "ssh"])
+    end = GateEnd(
+        Gate(made.rollouts[0].roll, 1, 3, ("c", "d"), ("c", "d")),
+        Passage.STOPPED,
+        {"c": "command sh -c cat (x): exit status 3 (hunter2)", "d": "ssh: no (none)"},
+    )
+    row = change("e")
+    with Journal(tmp_path, ["apply"], tmp_path / "b.yaml") as journal:
+        journal.gate_ended(end)
+        journal.change_ended(row, ChangeOutcome(row.address, Status.LEFT, f"rollout all was stopped: {end.reason}"))
+    kept = (tmp_path / "runs" / f"{journal.id}.jsonl").read_text()
+    assert "hunter2" in end.reason
+    assert "hunter2" not in kept
+    assert kept.count("command sh -c cat (x): exit status 3") == 2
+    assert kept.count("ssh: no (none)") == 2
+
+
 def test_a_terminal_shows_the_batch_that_is_at_it() -> None:
     made = plan(batch=2)
     environment = {"TERM": "xterm-256color"}

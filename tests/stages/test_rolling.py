@@ -58,7 +58,7 @@ def run(
     **given: Any,
 ) -> tuple[Outcome, list[str]]:
     """Roll it out. `ill` units are not well; what is no tool is a term of the rollout."""
-    tools = {name: given.pop(name) for name in ("marks", "again", "watch", "undo") if name in given}
+    tools = {name: given.pop(name) for name in ("marks", "former", "again", "watch", "undo") if name in given}
     hosts = hosts or {host: Host() for host in HOSTS}
     sick, new, members = set(ill), given.pop("new", ()), given.pop("members", {})
     tools.setdefault("watch", lambda gate, _: {unit: "ill" for unit in gate.ask if unit in sick})
@@ -156,6 +156,16 @@ def test_marks_say_again_what_they_said_before() -> None:
     run(rows(), hosts, ill="b", on_failure="rollback", marks={"a": {("demo", "toy", "x"): was}})
     assert parse("\n".join(hosts["a"].lines))[0] == {("demo", "toy", "x"): was}
     assert parse("\n".join(hosts["b"].lines))[0] == {}
+
+
+def test_marks_of_a_former_name_stand_under_it_again() -> None:
+    hosts = {host: Host() for host in HOSTS}
+    key = ("demo", "toy", "x")
+    old = Mark("old", "toy", "x", State.OWNED, Birth.CREATED, host="a", run="r0")
+    seen = {"a": {key: replace(old, blueprint="demo")}}
+    run(rows(), hosts, ill="b", on_failure="rollback", marks=seen, former={"a": {key: old}})
+    found, _ = parse("\n".join(hosts["a"].lines))
+    assert list(found.values()) == [old]
 
 
 def test_on_a_host_what_was_made_last_goes_first_and_what_was_changed_follows() -> None:

@@ -6,7 +6,7 @@ is data and pure functions; nothing knows what a unit is, or how its health is a
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -365,6 +365,17 @@ class GateEnd:
         """Who failed and why, in a line."""
         told = [f"{unit}: {_short(reason)}" for unit, reason in self.failed.items()]
         return "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
+
+    @property
+    def kept(self) -> "GateEnd":
+        """The same without what a command printed, which may be anything."""
+        checks = [str(check) for check in self.gate.roll.health if check.command is not None]
+        return replace(self, failed={unit: _unsaid(reason, checks) for unit, reason in self.failed.items()})
+
+
+def _unsaid(reason: str, commands: Sequence[str]) -> str:
+    said = next((command for command in commands if reason.startswith(f"{command}: ")), None)
+    return reason if said is None else said + reason.removeprefix(said).partition(" (")[0]
 
 
 def _short(text: str) -> str:

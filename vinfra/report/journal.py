@@ -57,6 +57,7 @@ class Journal:
     def __init__(self, directory: Path, command: Sequence[str], blueprint: Path) -> None:
         self._lock = threading.Lock()
         self._began = time.monotonic()
+        self._gates: dict[str, str] = {}  # why they were not passed, and what is kept of that
         self.trouble = ""
         self.exit_code: ExitCode | None = None
         self.id, self._file = _opened(directory)
@@ -120,7 +121,10 @@ class Journal:
 
     def change_ended(self, change: Change, outcome: ChangeOutcome) -> None:
         """A change ended."""
-        why = {"why": outcome.reason} if outcome.status in OURS else {}
+        reason = outcome.reason
+        for said, kept in self._gates.items():
+            reason = reason.replace(said, kept)
+        why = {"why": reason} if outcome.status in OURS else {}
         end = {"status": outcome.status.value, "seconds": round(outcome.seconds, 3), **why}
         self._write({"event": "change-end", "address": str(outcome.address), **end}, sync=False)
 
@@ -129,8 +133,10 @@ class Journal:
         self._write({"event": "batch", "rollout": roll.name, "number": batch.number, "units": list(batch.units)})
 
     def gate_ended(self, end: GateEnd) -> None:
-        """A gate was passed or not; why not is kept."""
-        told = {"number": end.gate.number, "passage": end.passage.value, "failed": dict(end.failed)}
+        """A gate was passed or not; why not is kept, in our own words."""
+        if end.failed:
+            self._gates[end.reason] = end.kept.reason
+        told = {"number": end.gate.number, "passage": end.passage.value, "failed": dict(end.kept.failed)}
         self._write({"event": "gate", "rollout": end.gate.roll.name, **told})
 
     def _spent(self) -> float:

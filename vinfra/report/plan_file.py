@@ -10,6 +10,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -219,7 +220,8 @@ def _replace(file: Path, text: str) -> None:
             os.fsync(descriptor)
         temporary.replace(file)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # also of a name that is too long for any file
+            temporary.unlink()
         raise UsageError(f"{file}: cannot write the plan: {error.strerror}") from error
 
 

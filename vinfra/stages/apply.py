@@ -194,7 +194,7 @@ class _Run:
         try:
             if row.delta.verdict is not Verdict.OK:
                 raise StepFailed(row.delta.reason)
-            for step in (*row.steps, Step("note the owner as before", (self._former(row),))):
+            for step in (*row.steps, Step("note the owner as before", self._former(row))):
                 self._step(row, step)
         except (StepFailed, TransportError) as error:
             status, reason = Status.FAILED, f"could not be taken back: {error}"
@@ -246,15 +246,14 @@ class _Run:
     def _known(self, change: Change, host: str) -> Mark | None:
         return self.tools.marks.get(host, {}).get((self.plan.blueprint, change.address.kind, change.address.name))
 
-    def _former(self, change: Change) -> Append:
-        """The mark as this run found it; released where there was none."""
-        known = self._known(change, change.place) or replace(
-            Mark(self.plan.blueprint, change.address.kind, change.address.name, State.RELEASED, Birth.FOUND),
-            host=change.place,
-            run=self.tools.run,
-            time=now(),
-        )
-        return Append(path_of(self.plan.blueprint), known.line())
+    def _former(self, change: Change) -> tuple[Append, ...]:
+        """The mark as this run found it, under its former name too; released where there was none."""
+        key = (self.plan.blueprint, change.address.kind, change.address.name)
+        old = self.tools.former.get(change.place, {}).get(key)
+        known = None if old else self._known(change, change.place)
+        released = replace(Mark(*key, State.RELEASED, Birth.FOUND), host=change.place, run=self.tools.run, time=now())
+        again = (Append(path_of(old.blueprint), old.line()),) if old else ()
+        return (*again, Append(path_of(self.plan.blueprint), (known or released).line()))
 
     def _renamed(self, key: tuple[str, str, str], host: str) -> tuple[Append, ...]:
         """What the blueprint owned under a former name is released there once it is marked under this one."""

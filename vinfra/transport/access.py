@@ -24,14 +24,15 @@ KEPT = "/run/vinfra/before-"
 _AFTER = 3.0  # seconds for the files to be put back once the timer is up
 
 # arm: name, seconds, folder, then a path and its copy's name for each file; the undo script on standard input. The copy
-# is of the file as it was before this run's first such step. confirm, revert: name, folder.
+# is of the file as it was before this run's first such step. How an earlier step of that name ended does not count: a
+# rollback may do again what the host took back. confirm, revert: name, folder.
 FUNCTIONS = """\
 arm() {
 [ -d /run/systemd/system ] && command -v systemd-run >/dev/null || {
 echo 'without systemd nobody here could take this back if it shut us out' >&2; exit 1; }
 umask 077
 n=$1 s=$2 d=$3; shift 3
-mkdir -p -m 0700 /run/vinfra "$d" && cat >"$d/$n" || exit
+mkdir -p -m 0700 /run/vinfra "$d" && rm -f -- "$d/$n.done" && cat >"$d/$n" || exit
 while [ $# -gt 1 ]; do
 if [ -e "$d/$2" ] || [ -e "$d/$2.none" ]; then :
 elif [ -f "$1" ]; then cp -pL -- "$1" "$d/$2" || exit

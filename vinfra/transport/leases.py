@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
@@ -96,11 +96,15 @@ def _refused(held: Mapping[str, Lease]) -> RefusedError:
 
 @dataclass(slots=True)
 class _Held:
-    """One host's lease: until when it surely holds, by this machine's clock, and why it does not any more."""
+    """One host's lease: until when it surely holds, by this machine's clock, and why it does not any more.
+
+    `speaking` is held by who tells the host of it: a renewal that came after the release would take it once more.
+    """
 
     until: float
     holder: Holder
     lost: str = ""
+    speaking: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Leases:
@@ -118,7 +122,10 @@ class Leases:
         self._keeper = threading.Thread(target=self._keep, name="leases", daemon=True)
 
     def take(self, seen: Mapping[str, Lease]) -> None:
-        """Take the lease of each host, as it was when the host was read: all of them or none. Raises RefusedError."""
+        """Take the lease of each host, as it was when the host was read: all of them or none. Raises RefusedError.
+
+        The first by name comes before the others, so that of two runs that begin together one gets all of them.
+        """
         if not seen:
             return
 
@@ -130,8 +137,11 @@ class Leases:
                 self._held[host] = _Held(0.0, self._holder, lost=error.message)
                 return None
 
-        with ThreadPoolExecutor(max(1, min(self._forks, len(seen)))) as pool:
-            results = dict(zip(seen, pool.map(one, seen), strict=True))
+        first, *others = sorted(seen)
+        results = {first: one(first)}
+        if not results[first]:
+            with ThreadPoolExecutor(max(1, min(self._forks, len(others)))) as pool:
+                results |= zip(others, pool.map(one, others), strict=True)
         held = {host: lease for host, lease in results.items() if lease and lease.held}
         moved = {host: lease for host, lease in results.items() if lease and not lease.held}
         if held:
@@ -204,7 +214,7 @@ class Leases:
         return self._connections.writer(host).run(Step(f"{call.grip} the lease", (call,), timeout=25.0))
 
     def _release(self, host: str) -> None:
-        with suppress(TransportError):  # it lapses
+        with self._held[host].speaking, suppress(TransportError):  # it lapses
             self._hold(host, Hold(Grip.RELEASE, self._token, self._holder.line()))
 
     def _keep(self) -> None:
@@ -216,7 +226,13 @@ class Leases:
                 busy |= {host: pool.submit(self._renew, host) for host in due if host not in busy or busy[host].done()}
 
     def _renew(self, host: str) -> None:
-        began, held = time.monotonic(), self._held[host]
+        held = self._held[host]
+        with held.speaking:
+            if not self._over.is_set():
+                self._renewed(host, held)
+
+    def _renewed(self, host: str, held: _Held) -> None:
+        began = time.monotonic()
         try:
             result = self._hold(host, Hold(Grip.RENEW, self._token, held.holder.line()))
         except TransportError as error:  # the next one may come through; if none does, the lease ends

@@ -37,7 +37,8 @@ LIFELINES = (
     *("nftables.service", "firewalld.service", "ufw.service", "iptables.service", "netfilter-persistent.service"),
 )
 
-# What takes each of systemctl's verbs back, once the files are as they were.
+# What takes each of systemctl's verbs back, once the files are as they were. A unit that failed to start may have been
+# started too often by then for systemd to start it once more.
 BACK = {
     "disable": ("enable", "start"),  # as a deletion, which stops it too
     "stop": ("start",),
@@ -61,5 +62,6 @@ def held(steps: Sequence[Step], unit: str, files: tuple[str, ...] = ()) -> list[
 
 
 def _back(step: Step, unit: str) -> tuple[tuple[str, ...], ...]:
-    verbs = [call.argv[1] for call in step.calls if isinstance(call, Exec) and call.argv[0] == "systemctl"]
-    return tuple(("systemctl", back, "--", unit) for back in BACK.get(verbs[0], ()))
+    verbs = (call.argv[1] for call in step.calls if isinstance(call, Exec) and call.argv[0] == "systemctl")
+    back = next((BACK[verb] for verb in verbs if verb in BACK), ())
+    return tuple(("systemctl", verb, "--", unit) for verb in (("reset-failed", *back) if back else ()))

@@ -232,4 +232,5 @@ def undo(change: Change, scope: Scope) -> Undo | str:
     if written and not new:  # how it differs is not told of a secret one, but what it held is known
         fields = (FieldChange("content", None, None), *(item for item in back.delta.fields if item.path != "content"))
         back = replace(back, delta=replace(back.delta, fields=fields))
-    return Undo(tuple(steps(back, scope)), early=new)
+    secret = any(item.secret for item in change.delta.fields)  # so is what was there before, which no field says
+    return Undo(tuple(replace(step, secret=step.secret or secret) for step in steps(back, scope)), early=new)

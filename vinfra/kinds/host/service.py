@@ -238,8 +238,12 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
         found.append(systemctl.up("restart", unit, Impact.RESTART))
     elif "reload_on" in changes:
         found.append(systemctl.call("reload", unit, Impact.LIVE, "reload"))
-    files = [item.partition(":")[2] for item in (*(desired.restart_on or ()), *(desired.reload_on or ()))]
-    return access.held(found, unit, access.guards(*files))
+    return access.held(found, unit, _guards(desired))
+
+
+def _guards(desired: Spec) -> tuple[str, ...]:
+    """Those among the files it is restarted or reloaded for that decide who gets in."""
+    return access.guards(*(ref.partition(":")[2] for ref in triggers.of(desired)))
 
 
 def undo(change: Change, _scope: Scope) -> Undo:
@@ -250,4 +254,5 @@ def undo(change: Change, _scope: Scope) -> Undo:
     actual = change.actual if isinstance(change.actual, Spec) else Spec.model_construct(running=False, enabled=False)
     paths = {item.path for item in change.delta.fields}
     was = systemctl.State(bool(actual.running), bool(actual.enabled), bool(actual.masked))
-    return Undo(tuple(systemctl.back(units.full(change.address.name), was, paths)), early=not actual.running)
+    unit, guards = units.full(change.address.name), _guards(change.desired) if isinstance(change.desired, Spec) else ()
+    return Undo(tuple(access.held([*systemctl.back(unit, was, paths)], unit, guards)), early=not actual.running)

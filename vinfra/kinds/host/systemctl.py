@@ -1,7 +1,7 @@
 """Steps of systemctl, verb by verb, and those that bring a unit back to what it was."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vinfra.model.action import Impact
 from vinfra.model.step import Exec, Step
@@ -40,7 +40,9 @@ def back(unit: str, was: State, changed: Collection[str]) -> Iterator[Step]:
         verb = "enable" if was.enabled else "disable"
         yield call(verb, unit, Impact.LIVE, verb)
     if was.running and set(changed) & {"running", "restart_on", "masked", "unit file"}:
-        yield up("restart", unit, Impact.RESTART)
+        again = up("restart", unit, Impact.RESTART)
+        # What it was changed to may have failed so often that systemd would not start it once more.
+        yield replace(again, calls=(Exec(("systemctl", "reset-failed", "--", unit), ok=(0, 1)), *again.calls))
     elif was.running and "reload_on" in changed:
         yield call("reload", unit, Impact.LIVE, "reload")
     elif "running" in changed:
