@@ -100,6 +100,15 @@ def test_a_dark_host_that_it_does_not_touch_stops_nothing(world: World, file: Pa
     assert engine.apply_saved(file, Consent()).exit_code is ExitCode.DONE
 
 
+def test_what_could_not_be_read_when_it_was_made_is_said_again(world: World, file: Path) -> None:
+    networks = f"hosts: {{hv1: {{networks: {{{LAN}}}}}, hv2: {{networks: {{{LAN}}}}}}}\n"
+    world.hosts["hv2"].dead = True
+    save(world, file, networks)
+    shown: list[Plan] = []
+    assert engine.apply_saved(file, Consent(show=shown.append)).exit_code is ExitCode.DONE
+    assert "the plan holds nothing of hv2, which could not be read when it was made" in shown[0].warnings
+
+
 def test_its_own_host_gone_dark_is_named(world: World, file: Path) -> None:
     world.apply(WEB)
     world.hosts["hv1"].domains["web-01"].autostart = False

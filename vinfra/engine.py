@@ -217,6 +217,7 @@ def apply_saved(
     with Connections(wish.inventory) as connections:
         look, fresh = _undisturbed(lambda: Look(request, wish, connections, observer))
         saved.refuse_unless_true(fresh)
+        fresh = replace(fresh, warnings=(*saved.warnings, *fresh.warnings))
         return look.run(judge(fresh, wish.policies, consent.now(), saved.document.there), consent, run)
 
 

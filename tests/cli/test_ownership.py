@@ -131,3 +131,10 @@ def test_retire_of_a_host_that_nobody_can_ask_tells_what_was_there(
     later = tmp_path / "state/runs/20260102T000000Z-0000.jsonl"
     later.write_text("\n".join(map(json.dumps, ({**begin, "time": "2"}, gone, end))))
     assert "know of no machine there" in vinfra("retire", "hv2", "--yes")[1]
+
+
+def test_retire_of_a_name_that_nobody_knows_is_a_slip(vinfra: Run, engine: Engine) -> None:
+    engine("retire", (None, 0))
+    code, _, err = vinfra("retire", "hv22", "--yes")
+    assert code == 1
+    assert "hv22 is not in the inventory, and no journal here knows it" in err

@@ -35,11 +35,11 @@ def retire(
     must_be_agreed("retire", yes, json)
     from vinfra import engine
     from vinfra.cli.output import Output
-    from vinfra.errors import ExitCode
+    from vinfra.errors import ExitCode, UsageError
     from vinfra.report.as_json import document
     from vinfra.report.estate import owners_lines
     from vinfra.report.journal import Journal, state_directory
-    from vinfra.report.last_known import last_known
+    from vinfra.report.last_known import knows, last_known
     from vinfra.report.progress import Progress
     from vinfra.report.runs import runs
     from vinfra.report.visible import several
@@ -55,6 +55,8 @@ def retire(
         with Progress(output.err) as progress:
             machines = inventory_file(inventory)
             found, released = engine.retire(machines, host, agree, progress, journal.id, leave=leave_machines)
+        if found is None and not knows(runs(state_directory()), host):
+            raise UsageError(f"{host} is not in the inventory, and no journal here knows it", "is it spelled right?")
         journal.exit_code = ExitCode.INCOMPLETE if found is not None and found.estate.error else ExitCode.DONE
     known = last_known(runs(state_directory()), host) if found is None or found.estate.error else []
     code = journal.exit_code

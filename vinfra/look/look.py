@@ -385,7 +385,8 @@ class Look:
             raise Unreachable(state.error)
         self._join([state])
         views = state.scopes(self.kinds)
-        rows = diff(state, self.kinds, self.wish.blueprint.name, moved=self.placement.moved)
+        owner, moved = self.wish.blueprint.name, self.placement.moved
+        rows = diff(state, self.kinds, owner, moved=moved, behind=self._behind)
         return {row.address: with_steps(row, views, self.kinds) for row in rows}
 
 

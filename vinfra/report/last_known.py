@@ -17,6 +17,11 @@ class LastKnown:
     time: str
 
 
+def knows(runs: Iterable[Run], host: str) -> bool:
+    """Whether any run had to do with a host of that name."""
+    return any(event.get("host") == host or host in event.get("hosts", ()) for run in runs for event in run.events)
+
+
 def last_known(runs: Iterable[Run], host: str) -> list[LastKnown]:
     """The machines whose last change, as far as this controller knows, was made on that host, and did not remove them.
 

@@ -56,7 +56,8 @@ class _Inputs(BaseModel):
 
 class _Document(BaseModel):
     """The file. `only` are the hosts that are read again, None for all; `there` is how many objects of each kind the
-    whole plan was about, of which policies take a percentage; `sum` is over all else.
+    whole plan was about, of which policies take a percentage; `unknown` are the hosts that it says nothing of, for they
+    could not be read; `sum` is over all else.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -69,6 +70,7 @@ class _Document(BaseModel):
     origin: Origin
     only: list[str] | None
     there: dict[str, int]
+    unknown: list[str]
     rows: list[Row]
     neighbours: list[Neighbour]
     sum: str
@@ -105,6 +107,13 @@ class Saved:
             exact=True,
             only=None if only is None else frozenset(only),
         )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is to be said again when it is applied."""
+        hosts = self.document.unknown
+        told = f"the plan holds nothing of {', '.join(hosts)}, which could not be read when it was made"
+        return (told,) if hosts else ()
 
     def refuse_unless_same(self, extra: Sequence[str], specs: Mapping[str, type[Spec]]) -> None:
         """Raises RefusedError when a file, a schema or a value of -e is not what it was. Connects to nothing."""
@@ -164,6 +173,7 @@ def write(file: Path, plan: Plan, request: Request, wish: Wish, specs: Mapping[s
         ).model_dump(),
         "only": None if only is None else sorted(only),
         "there": plan.there,
+        "unknown": sorted(plan.unknown),
         "rows": [row.model_dump() for row in rows],
         "neighbours": [neighbour.model_dump() for neighbour in neighbours],
     }

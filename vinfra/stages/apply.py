@@ -317,7 +317,7 @@ class _Run:
 
 @contextmanager
 def _interrupts(stop: threading.Event) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM sets `stop`, wherever the driving thread is; the second one raises."""
+    """The first Ctrl-C, SIGTERM or SIGHUP sets `stop`, wherever the driving thread is; the second one raises."""
 
     def on_interrupt(*_: object) -> None:
         if stop.is_set():
@@ -327,7 +327,10 @@ def _interrupts(stop: threading.Event) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, on_interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: the terminal may go, and the run goes on
+        heard.remove(signal.SIGHUP)
+    before = {number: signal.signal(number, on_interrupt) for number in heard}
     try:
         yield
     finally:
