@@ -48,8 +48,8 @@ def whoever_was_there_before() -> AbstractContextManager[Any]:
     """What was found goes like what was made."""
     real = discover._leftovers
 
-    def leftovers(host: str, search: Any, marks: Any) -> Any:
-        return real(host, search, {key: replace(mark, birth=Birth.CREATED) for key, mark in marks.items()})
+    def leftovers(host: str, search: Any, marks: Any, *more: Any) -> Any:
+        return real(host, search, {key: replace(mark, birth=Birth.CREATED) for key, mark in marks.items()}, *more)
 
     return patch.object(discover, "_leftovers", leftovers)
 
