@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.laws.linux import Linux
 from tests.laws.wishes import SECRET
 from tests.laws.world import BORN, State, World
 from vinfra.errors import ExitCode
@@ -297,9 +298,11 @@ class Ledger:
         after = world.state()
         anew = {host for host in after if record.before[host].get(BORN) != after[host].get(BORN)}
         self.made = {thing: owner for thing, owner in self.made.items() if thing[0] not in anew}
-        for host, thing in changed(record.before, after):
+        before = {host: Linux().state() if host in anew else state for host, state in record.before.items()}
+        born = {(host, thing) for host in anew for thing in after[host].keys() - before[host].keys()}
+        for host, thing in changed(record.before, after) | born:
             gone = thing not in after[host]
-            if not gone and thing not in record.before[host]:
+            if not gone and thing not in before[host]:
                 rows = [row for row in plan.runnable if row.place == host and _is(thing, row.address)]
                 if any(row.desired is not None for row in rows):
                     self.made.setdefault((host, thing), record.owner)
