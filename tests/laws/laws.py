@@ -308,7 +308,9 @@ class Ledger:
                     self.made.setdefault((host, thing), record.owner)
             elif gone and not _housekeeping(thing, record.owner):
                 self._gone(host, thing, record.owner, plan)
-        self.made = {(host, thing): owner for (host, thing), owner in self.made.items() if thing in after.get(host, {})}
+        # What the host may yet take back by itself (a deletion of an account) is there again then, and whose it was.
+        undecided = {name for name, host in world.hosts.items() if host.timers}
+        self.made = {at: owner for at, owner in self.made.items() if at[0] in undecided or at[1] in after.get(at[0], {})}
 
     def _gone(self, host: str, thing: str, owner: str, plan: Plan) -> None:
         rows = [row for row in plan.runnable if row.place == host and belongs(thing, row.address)]
