@@ -52,6 +52,11 @@ class VinfraError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
 
+    @property
+    def line(self) -> str:
+        """Message and hint in one line: the reason of a row, or why a host is unknown."""
+        return f"{self.message} ({' '.join(self.hint.split())})" if self.hint else self.message
+
 
 class UsageError(VinfraError):
     """The command line asks for something that does not exist or does not fit together."""

@@ -310,7 +310,8 @@ class Ledger:
                 self._gone(host, thing, record.owner, plan)
         # What the host may yet take back by itself (a deletion of an account) is there again then, and whose it was.
         undecided = {name for name, host in world.hosts.items() if host.timers}
-        self.made = {at: owner for at, owner in self.made.items() if at[0] in undecided or at[1] in after.get(at[0], {})}
+        here = {(host, thing) for host, state in after.items() for thing in state}
+        self.made = {at: owner for at, owner in self.made.items() if at in here or at[0] in undecided}
 
     def _gone(self, host: str, thing: str, owner: str, plan: Plan) -> None:
         rows = [row for row in plan.runnable if row.place == host and belongs(thing, row.address)]

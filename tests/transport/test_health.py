@@ -104,6 +104,16 @@ def test_of_https_the_certificate_is_not_looked_at(ask: Callable[..., str], secu
     assert ask(way, {"http": {"url": f"https://127.0.0.1:{secure}/500"}}) == "status 500, not 200"
 
 
+@pytest.mark.parametrize(
+    ("address", "verified"),
+    [("127.0.0.1", False), ("::1", False), ("localhost", False), ("10.0.0.5", True), ("shop.example.org", True)],
+)
+def test_whoever_is_not_the_host_itself_must_prove_who_it_is(address: str, verified: bool) -> None:
+    context = health.tls(address)
+    assert (context.verify_mode is ssl.CERT_REQUIRED) is verified
+    assert context.check_hostname is verified
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("check", "said"),

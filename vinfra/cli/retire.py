@@ -30,7 +30,7 @@ def retire(
 
     Of a host that cannot be reached any more this tells which machines were last known there.
     """
-    from vinfra.cli.running import must_be_agreed, without_values
+    from vinfra.cli.running import agreed, must_be_agreed, without_values
 
     must_be_agreed("retire", yes, json)
     from vinfra import engine
@@ -48,7 +48,7 @@ def retire(
 
     def agree(found: "Retirement") -> bool:
         output.lines(owners_lines([found.estate]))
-        return yes or _agreed(found)
+        return yes or agreed(f"Release {several(len(found.estate.marks), 'mark')} on {found.host}")
 
     line = without_values("retire", sys.argv[2:])
     with Journal(state_directory(), line, Path()) as journal:
@@ -83,11 +83,3 @@ def _gone(output: "Output", host: str, error: str, machines: list[str]) -> None:
         output.text("Those of fleets are made again elsewhere once no host of the inventory could still hold them.")
     else:
         output.text("The journals of this controller know of no machine there.")
-
-
-def _agreed(found: "Retirement") -> bool:
-    from vinfra.report.visible import several
-
-    sys.stdout.write(f"\nRelease {several(len(found.estate.marks), 'mark')} on {found.host}. Go on? [y/N] ")
-    sys.stdout.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")

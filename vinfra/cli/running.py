@@ -96,8 +96,11 @@ def _noted(plan: "Plan", lines: Sequence[str]) -> "Plan":
 def _agreed(command: str, plan: "Plan") -> bool:
     from vinfra.report.visible import several
 
-    what = several(len(plan.runnable), "change")
-    sys.stdout.write(f"\n{command.capitalize()}: {what}. Go on? [y/N] ")
+    return agreed(f"{command.capitalize()}: {several(len(plan.runnable), 'change')}")
+
+
+def agreed(what: str) -> bool:
+    """Ask whoever sits at the terminal."""
+    sys.stdout.write(f"\n{what}. Go on? [y/N] ")
     sys.stdout.flush()
-    answer = sys.stdin.readline()
-    return answer.strip().lower() in ("y", "yes")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

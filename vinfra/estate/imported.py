@@ -13,6 +13,7 @@ from vinfra.model.address import Address
 from vinfra.model.change import Change
 from vinfra.model.estate import Estate, Item
 from vinfra.model.kind import Kinds
+from vinfra.model.machine import DOMAIN
 from vinfra.model.plan import Plan
 from vinfra.model.values import TYPED
 from vinfra.report.blueprint_file import text
@@ -85,7 +86,7 @@ def _leaning(items: Iterable[Item]) -> list[Item]:
     found = []
     for item in items:
         disks = (item.fields or {}).get("disks") or {}
-        whole = item.address.kind != "kvm.domain" or {disk["volume"] for disk in disks.values()} <= volumes
+        whole = item.address.kind != DOMAIN or {disk["volume"] for disk in disks.values()} <= volumes
         kept = {key: value for key, value in (item.fields or {}).items() if key != "disks"}
         note = "its disks are left out: not all are volumes that are declared"
         found.append(item if whole else replace(item, fields=kept, note=note))

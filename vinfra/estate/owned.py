@@ -33,8 +33,7 @@ def survey(
         try:
             estate = _read(host, kinds, connections.reader(host))
         except TransportError as error:
-            hint = " ".join(error.hint.split())
-            estate = Estate(host, error=f"{error.message} ({hint})" if hint else error.message)
+            estate = Estate(host, error=error.line)
         observer.host_read(host, time.monotonic() - began, estate.error)
         return estate
 

@@ -2,19 +2,18 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from vinfra.errors import LeaseLost, RefusedError, TransportError
 from vinfra.kinds.kvm import census
+from vinfra.model.claim import now
 from vinfra.model.estate import Estate
+from vinfra.model.machine import DOMAIN
 from vinfra.model.mark import Mark, State, parse, path_of
 from vinfra.model.question import ReadMarks
 from vinfra.model.step import Append, Step
 from vinfra.process import who
 from vinfra.transport.leases import Leases, holder
 from vinfra.transport.reach import Connections
-
-MACHINE = "kvm.domain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ def machines(connections: Connections, estate: Estate) -> tuple[tuple[str, str],
     """
     answers = connections.reader(estate.host).ask(census.QUESTIONS)
     there = census.machines(estate.host, answers)
-    marked = {mark.name: mark.blueprint for mark in estate.marks if mark.kind == MACHINE}
+    marked = {mark.name: mark.blueprint for mark in estate.marks if mark.kind == DOMAIN}
     if census.absence(answers):
         return tuple(sorted(marked.items()))
     owned = ((one.name, one.blueprint or marked.get(one.name, "")) for one in there)
@@ -75,6 +74,7 @@ def retire(
 
 
 def _releases(marks: Iterable[Mark], run: str) -> Iterator[Append]:
-    time = datetime.now(UTC).isoformat(timespec="seconds")
     for mark in marks:
-        yield Append(path_of(mark.blueprint), replace(mark, state=State.RELEASED, run=run, time=time, who=who()).line())
+        yield Append(
+            path_of(mark.blueprint), replace(mark, state=State.RELEASED, run=run, time=now(), who=who()).line()
+        )

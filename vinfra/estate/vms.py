@@ -43,7 +43,7 @@ def survey(connections: Connections, hosts: Iterable[str], forks: int, observer:
             answers = connections.reader(host).ask((*host_facts.ask(), *census.QUESTIONS))
         except TransportError as error:
             observer.host_read(host, time.monotonic() - began, error.message)
-            return Site(host, error=f"{error.message} ({error.hint})" if error.hint else error.message)
+            return Site(host, error=error.line)
         observer.host_read(host, time.monotonic() - began, "")
         facts = host_facts.read(answers)
         return Site(

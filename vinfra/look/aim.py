@@ -9,11 +9,10 @@ from vinfra.errors import UsageError
 from vinfra.model.address import Address
 from vinfra.model.blueprint import Resource
 from vinfra.model.inventory import Inventory
+from vinfra.model.machine import GUEST
 from vinfra.model.request import Request, Wish
 from vinfra.text.fleet import GROUP
 from vinfra.text.pattern import select
-
-GUEST = "kvm.guest"
 
 
 @dataclass(eq=False)

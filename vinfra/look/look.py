@@ -16,7 +16,7 @@ from pathlib import Path
 from vinfra.errors import RefusedError, Unreachable, UsageError
 from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.registry import kinds as known_kinds
-from vinfra.look.aim import GUEST, Aim, names_of
+from vinfra.look.aim import Aim, names_of
 from vinfra.look.ours import Ours
 from vinfra.look.rolled import Standing, rolled, standing, way_back
 from vinfra.model.action import Action, Verdict
@@ -28,6 +28,7 @@ from vinfra.model.discovery import HostState
 from vinfra.model.inventory import Host
 from vinfra.model.kind import Kinds
 from vinfra.model.lease import Lease
+from vinfra.model.machine import GUEST, LOGIN
 from vinfra.model.mark import Mark
 from vinfra.model.outcome import Observer, Observers, Outcome
 from vinfra.model.placement import Placement
@@ -47,7 +48,6 @@ from vinfra.transport import health
 from vinfra.transport.leases import Leases, died, holder
 from vinfra.transport.reach import Connections
 
-LOGIN = "login"  # among the notes of a guest that can be reached: the host it is
 Rows = dict[Address, Change]
 
 

@@ -13,12 +13,11 @@ from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta
 from vinfra.model.discovery import Marks
 from vinfra.model.kind import Kinds
+from vinfra.model.machine import DOMAIN
 from vinfra.model.mark import Birth, Mark, State
 from vinfra.model.request import Request, Wish
 from vinfra.model.source import NOWHERE
 from vinfra.stages.discover import Survey
-
-MACHINE = "kvm.domain"
 
 
 @dataclass(eq=False)
@@ -74,7 +73,7 @@ class Ours:
         """
         surveys = tuple(surveys)
         marks = (mark for found in surveys for mark in found.state.marks.values())
-        known = {mark.name for mark in marks if mark.key[:2] == (self.name, MACHINE)}
+        known = {mark.name for mark in marks if mark.key[:2] == (self.name, DOMAIN)}
         for found in surveys if not any(found.error for found in surveys) else ():
             if names := sorted({one.name for one in found.tenants if one.owner == self.name} - known):
                 self.lost[found.host] = names

@@ -11,12 +11,11 @@ from vinfra.model.change import Change, Undo
 from vinfra.model.discovery import HostState
 from vinfra.model.inventory import Host
 from vinfra.model.kind import Kinds, Reversible
+from vinfra.model.machine import GUEST, LOGIN
 from vinfra.model.placement import Placement
 from vinfra.model.plan import Plan
 from vinfra.model.request import Wish
 from vinfra.model.rollout import Roll, Rolling
-
-GUEST = "kvm.guest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ def standing(
     dark = {name: state.error for name, state in states.items() if state.error}
     dark |= {name: reason for name, reason in placement.unknown.items() if name in guests}
     answers = [item for state in states.values() for item in state.answers.items() if item[0].kind == GUEST]
-    told = {at.name for at, answer in answers if isinstance(answer, Present) and "login" in answer.notes}
+    told = {at.name for at, answer in answers if isinstance(answer, Present) and LOGIN in answer.notes}
     lost = {at.name: getattr(answer, "reason", "does not run") for at, answer in answers if at.name not in told}
     members = {item.address: item.demand.member for items in placed.values() for item in items if item.demand}
     return Standing(members, units | (dark.keys() & guests), dark, guests - told, off, lost)

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+DOMAIN = "kvm.domain"  # the kind of a machine
+GUEST = "kvm.guest"  # the kind of a machine as a host
+LOGIN = "login"  # among the notes of a guest that can be reached: the host it is
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:

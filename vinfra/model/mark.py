@@ -94,7 +94,7 @@ def parse(text: str) -> tuple[dict[tuple[str, str, str], Mark], list[str]]:
     complaints: list[str] = []
     for line in filter(None, map(str.strip, text.splitlines())):
         try:
-            mark = _mark(json.loads(line, object_pairs_hook=_unique))
+            mark = _mark(json.loads(line, object_pairs_hook=unique))
         except (ValueError, TypeError, KeyError, RecursionError):
             complaints.append(f"unreadable mark: {line[:80]}")
             continue
@@ -120,7 +120,8 @@ def compact(text: str, blueprint: str) -> bytes | None:
     return None if complaints else "".join(f"{line}\n" for line in lines).encode()
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For json.loads: an object whose keys are there once. Raises ValueError."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key is there twice")

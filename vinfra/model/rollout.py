@@ -113,7 +113,8 @@ class Http(_Model):
     """A GET request and the answer that counts as health."""
 
     url: Annotated[Text, AfterValidator(_url)] = Field(
-        description="What is called, as the host itself sees it; of https the certificate is not looked at."
+        description="What is called, as the host itself sees it. Of https the certificate must be good, "
+        "but for the host's own on a loopback address."
     )
     status: Annotated[Whole, AfterValidator(_status)] = Field(200, description="The status of a good answer.")
 

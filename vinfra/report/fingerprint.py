@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict
 from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
 from vinfra.model.change import Change, Delta
+from vinfra.model.machine import GUEST
 from vinfra.model.mark import Mark
 from vinfra.model.plan import Plan
 from vinfra.model.spec import Spec, declared
 
 LONGEST = 200  # a longer value is kept as its hash
 HASHED = "hash:"
-GUEST = "kvm.guest"
 MANY = 3
 
 

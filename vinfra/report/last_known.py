@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from vinfra.model.machine import DOMAIN
 from vinfra.report.runs import Run
 
-MACHINE = "kvm.domain:"
+MACHINE = f"{DOMAIN}:"
 
 
 @dataclass(frozen=True, slots=True)

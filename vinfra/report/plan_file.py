@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from vinfra import __version__
 from vinfra.errors import RefusedError, UsageError
+from vinfra.model.mark import unique
 from vinfra.model.plan import Plan
 from vinfra.model.request import Request, Wish
 from vinfra.model.rollout import batches
@@ -260,12 +261,6 @@ def read(file: Path) -> Saved:
 
 
 def _parsed(text: str) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("a key is there twice")
-        return found
-
     def constant(name: str) -> Any:
         raise ValueError(f"{name} is no value")
 

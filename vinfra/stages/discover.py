@@ -140,8 +140,7 @@ def _side_by_side(work: Callable[[_In], _Out], items: Collection[_In], forks: in
 
 def _told(error: Exception) -> str:
     if isinstance(error, TransportError):
-        hint = " ".join(error.hint.split())
-        return f"{error.message} ({hint})" if hint else error.message
+        return error.line
     # A bug in a kind, or an answer nobody thought of, must not hide the other hosts.
     return mask.struck(f"vinfra failed on this host's answers: {type(error).__name__}: {error}")
 

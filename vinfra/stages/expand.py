@@ -19,6 +19,7 @@ from vinfra.model.address import Address
 from vinfra.model.blueprint import Blueprint, Declaration, Demand, Resource
 from vinfra.model.inventory import Inventory
 from vinfra.model.kind import Composite, Kind, Kinds, Machines, Trait, has
+from vinfra.model.machine import GUEST
 from vinfra.model.source import Position, Problem
 from vinfra.model.values import TYPED
 from vinfra.text.access import with_public_key
@@ -270,7 +271,7 @@ class _Expansion:
         """One host's resources, their references turned into addresses."""
         known = {address.reference: address for address in wishes}
         guest = self.inventory.hosts[host].connection == "guest" if host else False
-        brings = frozenset({Address("kvm.guest", ANYWHERE, host)}) if guest else _NONE
+        brings = frozenset({Address(GUEST, ANYWHERE, host)}) if guest else _NONE
         edges: dict[Address, frozenset[Address]] = {}
         for address, wish in wishes.items():
             item, declaration = wish.item, wish.declaration

@@ -127,5 +127,5 @@ def _reason(error: VinfraError | ValidationError) -> str:
     if isinstance(error, InputError):
         return "; ".join(getattr(problem, "message", str(problem)) for problem in error.problems)
     if isinstance(error, VinfraError):
-        return f"{error.message} ({error.hint})" if error.hint else error.message
+        return error.line
     return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())

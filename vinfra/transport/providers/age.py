@@ -16,7 +16,7 @@ VARIABLE = "VINFRA_AGE_IDENTITY"
 
 def fetch(path: str) -> str:
     """The decrypted text; one line break at its end is not part of it."""
-    pyrage = source.library("pyrage", "age")
+    pyrage = source.optional("pyrage", "age")
     sealed = source.content(Path(path), private=False)
     file = identity_file()
     identities = _identities(pyrage, file)

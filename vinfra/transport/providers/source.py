@@ -18,7 +18,7 @@ class Shut(Unresolved):
     """Nothing can be had by this scheme, whatever the reference: it is not tried again in this run."""
 
 
-def library(name: str, extra: str) -> Any:
+def optional(name: str, extra: str) -> Any:
     """An optional library. Raises Shut when it is not installed."""
     try:
         return importlib.import_module(name)

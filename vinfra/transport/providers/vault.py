@@ -18,8 +18,8 @@ _SECONDS = 10
 
 def fetch(place: str) -> source.Tree:
     """The newest version of a secret: its keys and values."""
-    hvac = source.library("hvac", "vault")
-    requests = source.library("requests", "vault")
+    hvac = source.optional("hvac", "vault")
+    requests = source.optional("requests", "vault")
     client = _client(hvac)
     try:
         mount, path, version = _mounted(client, hvac, place)
