@@ -9,16 +9,19 @@ export VINFRA_CACHE ?= $(CURDIR)/.cache
 # Real programs that the tests of secrets use, for all work trees that share the cache.
 TOOLS := $(VINFRA_CACHE)/tools
 
-.PHONY: demo test test-quick test-laws test-faults check fmt schemas docs bench setup system clean
+.PHONY: demo test test-quick test-slow test-laws test-faults check fmt schemas docs bench setup system clean
 
 demo: setup  ## bring up two throw-away hosts and manage them; KEEP=1 leaves them up
 	@KEEP=$(KEEP) blueprints/demo/run.sh
 
 test: test-quick  ## unit tests and cases, then the same on real hosts
-	$(BIN)/pytest -q -n 2 --dist loadgroup -m lab
+	$(BIN)/pytest -q -n 2 --dist loadgroup -m "lab and not slow"
 
 test-quick: setup  ## unit tests and cases only
-	$(BIN)/pytest -q -n 2 -m "not lab"
+	$(BIN)/pytest -q -n 2 -m "not lab and not slow"
+
+test-slow: setup  ## what takes many minutes: whole machines of other releases, installations inside them
+	$(BIN)/pytest -q -n 2 --dist loadgroup --timeout 1800 -m slow
 
 test-laws: setup  ## random blueprints, faults and meddling for long (EXAMPLES=1000), also on a product broken on purpose
 	VINFRA_LAWS=$(or $(EXAMPLES),300) $(BIN)/pytest -q -n 2 --timeout 0 tests/laws

@@ -11,7 +11,7 @@ from tests.laws.wishes import SECRET
 from tests.laws.world import BORN, State, World
 from vinfra.errors import ExitCode
 from vinfra.kinds.host import sysctl
-from vinfra.kinds.host.units import full
+from vinfra.kinds.host.systemd.units import full
 from vinfra.kinds.kvm.storage import stem
 from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address

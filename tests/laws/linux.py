@@ -11,8 +11,8 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 from tests.laws.disk import Disk, Entry, Failed
-from vinfra.kinds.host import apt
-from vinfra.kinds.host.units import full
+from vinfra.kinds.host.packages import apt
+from vinfra.kinds.host.systemd.units import full
 from vinfra.model.question import Exec as Ask
 from vinfra.model.question import Question, Raw, ReadFile
 from vinfra.model.step import Append, Call, Exec, Write

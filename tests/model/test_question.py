@@ -2,7 +2,7 @@
 
 import pytest
 
-from vinfra.kinds.host.apt import SIMULATE
+from vinfra.kinds.host.packages.apt import SIMULATE
 from vinfra.model.question import Exec, QuestionRefused
 
 

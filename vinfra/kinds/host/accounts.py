@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vinfra.kinds.host import paths
+from vinfra.kinds.host.files import paths
 from vinfra.model.answer import Unknown
 from vinfra.model.kind import Answers
 from vinfra.model.question import Exec, Question, ReadFile

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vinfra.kinds.compare import created, deleted, later, refused, updated
-from vinfra.kinds.host import ownership, paths
+from vinfra.kinds.host.files import ownership, paths
 from vinfra.model import spec as shape
 from vinfra.model.action import Action
 from vinfra.model.answer import Absent, Answer, Present, Unknown

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, WithJsonSchema
 
 from vinfra.kinds.compare import bringers, created, deleted, later, refused, updated
-from vinfra.kinds.host import access, contents, ownership, paths, units
+from vinfra.kinds.host import access
 from vinfra.kinds.host import listing as everything
+from vinfra.kinds.host.files import contents, ownership, paths
+from vinfra.kinds.host.systemd import units
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Verdict
 from vinfra.model.answer import Absent, Answer, Present, Unknown

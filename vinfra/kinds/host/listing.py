@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from vinfra.kinds.host import accounts, paths, roles
+from vinfra.kinds.host import accounts
+from vinfra.kinds.host.files import paths
+from vinfra.kinds.host.packages import roles
 from vinfra.model.kind import Answers, Listed, Scope
 from vinfra.model.question import Exec, Question, ReadFile
 

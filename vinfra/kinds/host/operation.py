@@ -10,8 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema, model_validator
 
 from vinfra.kinds.compare import SAME, later, own_identity, refused, updated
-from vinfra.kinds.host import installed, paths, pyinfra_operation, units
+from vinfra.kinds.host import pyinfra_operation
+from vinfra.kinds.host.files import paths
+from vinfra.kinds.host.packages import installed
 from vinfra.kinds.host.pyinfra_operation import Planned
+from vinfra.kinds.host.systemd import units
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown

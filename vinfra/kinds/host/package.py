@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vinfra.kinds.compare import changed, created, deleted, no_references, own_identity, refused, updated
-from vinfra.kinds.host import apt, installed, roles
 from vinfra.kinds.host import listing as everything
-from vinfra.kinds.host.installed import Installed
-from vinfra.kinds.host.package_plan import (
+from vinfra.kinds.host.packages import apt, installed, roles
+from vinfra.kinds.host.packages.installed import Installed
+from vinfra.kinds.host.packages.planned import (
     Foresight,
     by_apt,
     candidates,

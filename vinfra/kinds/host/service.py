@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import FREE, bringers, changed, created, deleted, later, refused, updated
-from vinfra.kinds.host import access, systemctl, triggers, units
+from vinfra.kinds.host import access
 from vinfra.kinds.host import listing as everything
+from vinfra.kinds.host.systemd import systemctl, triggers, units
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown

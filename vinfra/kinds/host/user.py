@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, WithJsonSchema
 
 from vinfra.kinds.compare import bringers, compare, created, deleted, later, own_identity, refused, updated
-from vinfra.kinds.host import access, accounts, ownership
+from vinfra.kinds.host import access, accounts
 from vinfra.kinds.host import listing as everything
 from vinfra.kinds.host.accounts import Account
+from vinfra.kinds.host.files import ownership
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.answer import Absent, Answer, Present, Unknown

@@ -7,7 +7,7 @@ are started by their sockets and end when idle, so a service that does not run w
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vinfra.kinds.host import units
+from vinfra.kinds.host.systemd import units
 from vinfra.model.answer import Unknown
 from vinfra.model.kind import Answers
 from vinfra.model.question import Exec as Ask

@@ -5,7 +5,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from vinfra.kinds.compare import changed, compare, created, deleted, own_identity, refused
-from vinfra.kinds.host import paths
+from vinfra.kinds.host.files import paths
 from vinfra.kinds.kvm import listing as everything
 from vinfra.kinds.kvm import storage, usage
 from vinfra.kinds.kvm.virsh import HYPERVISOR, POOLS, Found, element, found, missing

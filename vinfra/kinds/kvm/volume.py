@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from vinfra.kinds.compare import compare, created, deleted, refused, updated
-from vinfra.kinds.host import paths
+from vinfra.kinds.host.files import paths
 from vinfra.kinds.kvm import image, scripts, storage, usage
 from vinfra.kinds.kvm import listing as everything
 from vinfra.kinds.kvm.machine import spelled

@@ -6,7 +6,8 @@ It is found on the host itself, so that a change by hand counts, and so does a k
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from vinfra.kinds.host import installed, package_plan, paths
+from vinfra.kinds.host.files import paths
+from vinfra.kinds.host.packages import installed, planned
 from vinfra.model.answer import Unknown
 from vinfra.model.kind import Answers, Scope
 from vinfra.model.question import Question
@@ -34,7 +35,7 @@ def _watched(scope: Scope) -> tuple[list[str], list[str]]:
 def _packages(ref: str, scope: Scope) -> tuple[str, ...]:
     """What a reference to a package stands for: the packages of its role, if the sibling has one."""
     sibling = scope.siblings.get(ref)
-    return package_plan.candidates(sibling, scope) if sibling else (ref.partition(":")[2],)
+    return planned.candidates(sibling, scope) if sibling else (ref.partition(":")[2],)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vinfra.kinds.host import apt, roles
-from vinfra.kinds.host.installed import Installed
+from vinfra.kinds.host.packages import apt, roles
+from vinfra.kinds.host.packages.installed import Installed
 from vinfra.model.answer import Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.kind import Answers, Scope

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
-from vinfra.kinds.host import paths
+from vinfra.kinds.host.files import paths
 from vinfra.model.kind import Answers, Scope
 from vinfra.model.question import Exec, Question, ReadFile
 
