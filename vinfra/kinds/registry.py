@@ -5,7 +5,20 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from vinfra.errors import UsageError
-from vinfra.kinds.host import directory, file, operation, package, service, sysctl, user
+from vinfra.kinds.host import (
+    directory,
+    file,
+    filesystem,
+    logical_volume,
+    mount,
+    operation,
+    package,
+    service,
+    swap,
+    sysctl,
+    user,
+    volume_group,
+)
 from vinfra.kinds.kvm import domain, fleet, guest, hypervisor, image, network, pool, seed, volume
 from vinfra.model.kind import Kind
 
@@ -14,6 +27,11 @@ GROUP = "vinfra.kinds"
 KINDS: dict[str, Kind] = {
     "host.package": package,
     "host.user": user,
+    "host.volume_group": volume_group,
+    "host.logical_volume": logical_volume,
+    "host.filesystem": filesystem,
+    "host.swap": swap,
+    "host.mount": mount,
     "host.directory": directory,
     "host.file": file,
     "host.sysctl": sysctl,

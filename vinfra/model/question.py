@@ -37,19 +37,28 @@ class Reads:
 
 # To add a program, show from its manual that it cannot write when called so. apt-get(8) changes nothing with -s, but as
 # root it still writes its caches and the planner's log (both seen on Debian 12), and a later -o could take -s back.
-# rpm(8) runs a shell for --eval. date(1) sets the clock with -s.
+# rpm(8) runs a shell for --eval. date(1) sets the clock with -s. blkid(8) keeps no cache with -p. dumpe2fs(8) and
+# xfs_db(8) with -r open a device for reading alone. lvm(8) takes no lock and keeps neither backup nor hints when called
+# so, and asks the kernel nothing.
 _SIMULATE = ("-s", "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "-o", "Dir::Log::Planner=/dev/null")
+_LVM = ("--readonly", "--nohints", "--reportformat", "json", "--units", "b", "--nosuffix", "-o")
 READ_ONLY: dict[str, tuple[Reads, ...]] = {
     "apt-get": (
         Reads(_SIMULATE, ("--no-remove", "--allow-downgrades", "--no-install-recommends", "--install-recommends")),
     ),
+    "blkid": (Reads(("-p", "-o", "export")),),
+    "cmp": (Reads(("-n",)),),
     "date": (Reads(("+%s.%N",)),),
     "dpkg-query": (Reads(("-W",), ("-f",)),),
+    "dumpe2fs": (Reads(("-h",)),),
+    "findmnt": (Reads(("-J", "-l", "-o")),),
     "getent": (Reads(),),
     "ip": tuple(Reads(("-j", noun, "show")) for noun in ("addr", "route", "link")),
     "ls": (Reads(free=True),),
     "lsblk": (Reads(free=True),),
+    "lvs": (Reads(_LVM),),
     "nproc": (Reads(),),
+    "pvs": (Reads(_LVM),),
     "rpm": (Reads(("-q",), ("--qf",)),),
     "sha256sum": (Reads(("--",)),),
     "stat": (Reads(free=True),),
@@ -57,6 +66,8 @@ READ_ONLY: dict[str, tuple[Reads, ...]] = {
     "systemd-detect-virt": (Reads(),),
     "test": (Reads(free=True),),
     "uname": (Reads(free=True),),
+    "vgs": (Reads(_LVM),),
+    "xfs_db": (Reads(("-r", "-c", "info")),),
 }
 
 

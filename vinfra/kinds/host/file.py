@@ -95,7 +95,9 @@ def identity(name: str) -> str:
 def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
     """The directories above and the owner come first."""
     owners = {f"user:{desired.owner}"} if isinstance(desired, Spec) and desired.owner else set()
-    return frozenset(), frozenset({f"directory:{path}" for path in paths.parents(name)} | owners)
+    return frozenset(), frozenset({f"directory:{path}" for path in paths.parents(name)} | owners) | paths.mounts_above(
+        name
+    )
 
 
 def ask(scope: Scope, answers: Answers) -> Iterable[Question]:

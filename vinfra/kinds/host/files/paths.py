@@ -160,6 +160,11 @@ def parents(path: str) -> list[str]:
     return found
 
 
+def mounts_above(path: str) -> frozenset[str]:
+    """References to what may be mounted where a path is: that comes before."""
+    return frozenset(f"mount:{one}" for one in (path, *parents(path)))
+
+
 def name_problem(name: str) -> str:
     """Why a name cannot be a path we manage; "" if it can."""
     if not name.startswith("/"):
@@ -174,6 +179,9 @@ def name_problem(name: str) -> str:
 def unmade_parent(path: str, notes: dict[str, object], scope: Scope) -> tuple[bool, str]:
     """Whether the directory above may still come, and why the path cannot be made right now ("" if it can)."""
     parent = above(path)
+    mounts = [ref for ref in bringers(scope, "mount:") if f"{path}/".startswith(f"{ref.partition(':')[2]}/")]
+    if mounts:
+        return True, f"{mounts[-1]} comes before it, and may hold it"
     if notes.get("parent") != "nothing":
         problem = str(notes.get("parent", ""))
         return False, f"{parent} {problem}" if problem else ""
