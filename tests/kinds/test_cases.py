@@ -6,6 +6,7 @@ answers:                   the beginning of a command line (or `read /path`, `fa
   stat -L: "81a4:root:root:0:0:8:1700000000.0:/etc/motd\n"
   libvirt networks: |      what the probe's `libvirt networks` printed; so too for domains, pools, capabilities
   libvirt pools: {file: pools.txt}   the same, from tests/cases/libvirt/, where several kinds' cases can use it
+  vgs: {file: disks/vgs.json}        the same, from another folder of tests/cases/
 cases:
   the sentence that is proved:
     /etc/motd: {content: "Welcome\n"}      name: desired, as in a blueprint; several may stand here, the first counts
@@ -100,7 +101,8 @@ def found() -> Iterator[Any]:
 
 def recorded(told: Any) -> Any:
     known = isinstance(told, dict) and "file" in told
-    return (CASES / "libvirt" / told["file"]).read_bytes().decode() if known else told
+    folder = "" if known and "/" in told["file"] else "libvirt"
+    return (CASES / folder / told["file"]).read_bytes().decode() if known else told
 
 
 def edited(answers: dict[str, Any], instead: dict[str, str]) -> dict[str, Any]:
