@@ -51,7 +51,8 @@ def test_files_come_after_their_directories_and_owner() -> None:
     spec = KINDS["host.file"].Spec.model_validate({"content": "a", "owner": "web"})
     needs, after = KINDS["host.file"].references("/srv/app/x", spec)
     assert not needs
-    assert after == {"directory:/srv/app", "directory:/srv", "user:web"}
+    mounts = {"mount:/srv/app/x", "mount:/srv/app", "mount:/srv"}
+    assert after == {"directory:/srv/app", "directory:/srv", "user:web"} | mounts
 
 
 def test_services_need_what_restarts_them() -> None:

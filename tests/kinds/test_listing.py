@@ -35,6 +35,7 @@ def test_these_kinds_list() -> None:
     listing = {name for name, kind in KINDS.items() if isinstance(kind, Lists)}
     assert listing == {
         *("host.package", "host.user", "host.file", "host.sysctl", "host.service"),
+        *("host.volume_group", "host.logical_volume", "host.filesystem", "host.swap", "host.mount"),
         *("kvm.network", "kvm.pool", "kvm.volume", "kvm.domain"),
     }
 

@@ -137,7 +137,7 @@ def _grown(name: str, desired: Spec, fields: list[FieldChange], notes: Mapping[s
 
 
 def _new(desired: Spec, look: devices.Look, notes: Mapping[str, Any], scope: Scope) -> Delta:
-    fields = list(compare(None, desired))
+    fields = lvm.fresh(list(compare(None, desired)))
     if look.problem and (found := bringers(scope, *BRING_DEVICES)):
         return later(Action.CREATE, f"{look.problem}; {found[0]} may bring it", fields)
     if said := devices.objection(look):

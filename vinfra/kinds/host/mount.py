@@ -166,7 +166,8 @@ def _obstacle(
         return refused(action, said, fields)
     if notes["problem"]:
         if found := bringers(scope, *BRING_DEVICES):
-            return later(action, f"{notes['problem']}; {found[0]} may bring it", fields)
+            bound = lvm.fresh(fields) if notes["live"] is None else fields
+            return later(action, f"{notes['problem']}; {found[0]} may bring it", bound)
         return refused(action, notes["problem"], fields)
     if isinstance(notes["hides"], str):
         return refused(action, notes["hides"], fields)

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vinfra.kinds.compare import bringers, later, refused
-from vinfra.model.action import Action
+from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Unknown
 from vinfra.model.change import Delta, FieldChange
 from vinfra.model.kind import Answers, Scope
@@ -92,6 +92,11 @@ def _lvm(answers: Answers) -> Lvm:
 def _rows(answers: Answers, question: Exec, sort: str) -> Iterator[dict[str, Any]]:
     for report in json.loads(answers[question].text)["report"]:
         yield from report[sort]
+
+
+def fresh(fields: list[FieldChange]) -> list[FieldChange]:
+    """The fields of something that will be made where nothing is: that costs nobody anything, also later."""
+    return [replace(item, impact=min(item.impact, Impact.LIVE), why="") for item in fields]
 
 
 def toolless(action: Action, fields: list[FieldChange], scope: Scope, program: str, *packages: str) -> Delta:

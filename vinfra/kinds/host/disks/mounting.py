@@ -235,7 +235,9 @@ def undo(change: Change, spec: type[shape.Spec]) -> Undo:
     elif live is not None and not before["same"]:
         found += [unmount(name, Impact.RESTART), _again(name, live)]
     elif live is not None and any(item.path == "options" for item in change.delta.fields):
-        found.append(remount(name, done, replace(now or entry(name, done), options=live.options), live))
+        one = entry(name, done)
+        since = replace(live, options=(*live.options, *one.options))
+        found.append(remount(name, done, replace(one, options=live.options), since))
     written = replace(now, line=fstab.line(now)) if now is not None else None
     if (written.line if written else "") != (line.line if line else ""):
         found.append(fstab.edit(f"mount {name}", written, line))
