@@ -1,0 +1,266 @@
+"""Volume groups, volumes, file systems, swap areas and mounts on a machine with a kernel and disks of its own."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Run, blueprint, changes
+from .guest import Guest
+
+pytestmark = pytest.mark.slow
+
+MIB = 1 << 20
+WHOLE: dict[str, Any] = {
+    "volume_groups": {"vg0": {"devices": ["/dev/vdb"]}},
+    "logical_volumes": {"vg0/data": "128MiB", "vg0/fast": "320MiB", "vg0/swap": "100%FREE"},
+    "filesystems": {"/dev/vg0/data": {"type": "ext4", "label": "data"}, "/dev/mapper/vg0-fast": "xfs"},
+    "swap": {"/swapfile": {"size": "16MiB", "priority": 5}, "/dev/vg0/swap": None},
+    "mounts": {
+        "/srv/data": {"source": "/dev/vg0/data", "passno": 2},
+        "/srv/fast": {"source": "/dev/vg0/fast", "options": ["noatime"]},
+        "/srv/view": {"source": "/srv/data", "options": ["bind", "ro"]},
+    },
+    "directories": {"/srv/data/in": {"mode": "0750"}},
+    "files": {"/srv/data/in/x": {"content": "x"}},
+}
+Only = Callable[..., Path]
+
+
+@pytest.fixture
+def only(tmp_path: Path) -> Only:
+    """A blueprint of the guest."""
+
+    def made(**sections: Any) -> Path:
+        return blueprint(tmp_path, {"guest": sections})
+
+    return made
+
+
+def stripped(guest: Guest) -> str:
+    """Every byte of a disk, as one number."""
+    return guest.run("for disk in vdb vdc vdd; do sha256sum </dev/$disk; done")
+
+
+def from_nothing(guest: Guest, vinfra: Run, file: Path) -> None:
+    table = guest.run("cat /etc/fstab")
+    vinfra("apply", file, "--yes")
+    assert "nothing to do" in vinfra("plan", file).stdout
+    assert guest.run("cat /etc/fstab").startswith(table)
+    guest.run("findmnt --verify")
+    assert guest.run("findmnt -n -o LABEL,FSTYPE /srv/data; findmnt -n -o FSTYPE /srv/fast").split() == [
+        *("data", "ext4", "xfs")
+    ]
+    assert guest.run("swapon --noheadings --show=NAME,PRIO | sort -k 1.1,1.6").split()[-2:] == ["/swapfile", "5"]
+    assert guest.run("stat -c %a /swapfile /srv/data/in").split() == ["600", "750"]
+
+
+def test_from_a_blank_disk_to_files_in_one_apply_and_over_a_reboot(guest: Guest, guest_vinfra: Run, only: Only) -> None:
+    file = only(**WHOLE)
+    from_nothing(guest, guest_vinfra, file)
+    guest.reboot()
+    assert "nothing to do" in guest_vinfra("plan", file).stdout
+    assert guest.run("cat /srv/view/in/x; systemctl --failed --quiet") == "x"
+
+
+def test_the_same_on_trixie(guest_trixie: Guest, guest_vinfra: Run, only: Only) -> None:
+    from_nothing(guest_trixie, guest_vinfra, only(**WHOLE))
+
+
+def test_it_grows_from_the_disk_up_while_it_is_in_use(guest: Guest, guest_vinfra: Run, only: Only) -> None:
+    guest_vinfra("apply", only(**WHOLE), "--yes")
+    guest.run("cd /srv/data && (setsid sleep 600 >/dev/null 2>&1 &); echo kept >/srv/fast/x")
+    more = {
+        **WHOLE,
+        "volume_groups": {"vg0": {"devices": ["/dev/vdb", "/dev/vdc"]}},
+        "logical_volumes": {"vg0/data": "256MiB", "vg0/fast": "480MiB", "vg0/swap": "100%FREE"},
+    }
+    rows = {row["name"]: row for row in changes(guest_vinfra("plan", only(**more), "--json", expect=2))}
+    assert {name: row["verdict"] for name, row in rows.items()} == {
+        "vg0": "ok",
+        **dict.fromkeys(("vg0/data", "vg0/fast", "vg0/swap", "/dev/vg0/data", "/dev/mapper/vg0-fast"), "later"),
+    }
+    assert {row["impact"] for row in rows.values()} == {"live"}
+    guest_vinfra("apply", only(**more), "--yes")
+    assert "nothing to do" in guest_vinfra("plan", only(**more)).stdout
+    data, fast = (int(size) for size in guest.run("findmnt -b -n -o SIZE /srv/data /srv/fast").split())
+    assert data > 200 * MIB
+    assert fast > 380 * MIB
+    assert guest.run("cat /srv/fast/x") == "kept\n"
+    less = {**more, "logical_volumes": {"vg0/data": "100MiB", "vg0/fast": "480MiB", "vg0/swap": "100%FREE"}}
+    done = guest_vinfra("apply", only(**less), "--yes", expect=3)
+    assert "gets no smaller here: what is on it would be lost" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ("mkfs.ext4 -q -L precious /dev/vdc", "holds ext4 labelled precious"),
+        ("mkfs.xfs -q /dev/vdc", "holds xfs"),
+        ("parted -s /dev/vdc mklabel gpt mkpart a 1MiB 100MiB", "holds a GPT partition table with /dev/vdc1"),
+        ("mkswap -q /dev/vdc", "holds swap"),
+        ("vgcreate -q theirs /dev/vdc", "is a device of volume group theirs"),
+        ("pvcreate -q /dev/vdc", "is a physical volume of no group"),
+        ("echo 'no signature, and precious' | dd of=/dev/vdc status=none", "its first 4KiB are not empty"),
+        ("mkfs.ext4 -q /dev/vdc && mkdir /m && mount /dev/vdc /m && echo x >/m/x", "mounted on /m"),
+    ],
+    ids=("ext4", "xfs", "table", "swap", "group", "orphan", "raw", "mounted"),
+)
+def test_data_is_never_written_over(guest: Guest, guest_vinfra: Run, only: Only, made: str, said: str) -> None:
+    guest.run(f"{made}; sync; udevadm settle")
+    before = stripped(guest)
+    wishes: tuple[dict[str, Any], ...] = (
+        {"volume_groups": {"vg0": {"devices": ["/dev/vdd", "/dev/vdc"]}}},
+        {"filesystems": {"/dev/vdc": "btrfs"}},
+        {"swap": {"/dev/vdc": None}},
+    )
+    for wish in wishes:
+        if made.startswith("mkswap") and "swap" in wish:
+            continue  # that one is what it should be
+        done = guest_vinfra("apply", only(**wish), "--yes", "--max-impact", "data-loss", expect=3)
+        if "group" not in said or "volume_groups" in wish:
+            assert said in done.stdout + done.stderr
+    assert stripped(guest) == before
+
+
+@pytest.mark.parametrize("sort", ["volume_groups", "filesystems", "swap"])
+def test_nor_is_what_came_after_the_plan(
+    guest: Guest, guest_vinfra: Run, only: Only, tmp_path: Path, sort: str
+) -> None:
+    """A saved plan, and somebody who was faster: the script that writes looks again."""
+    wishes = {
+        "volume_groups": {"vg0": {"devices": ["/dev/vdc"]}},
+        "filesystems": {"/dev/vdc": "ext4"},
+        "swap": {"/dev/vdc": None},
+    }
+    program = {"volume_groups": "vgcreate", "filesystems": "mkfs.ext4", "swap": "mkswap"}[sort]
+    # blkid is asked by the plan, then by the script: what comes to be in between is made by the second call itself.
+    faster = "#!/bin/sh\nif [ -e /run/asked ]; then mkfs.xfs -q /dev/vdc; sync; sha256sum </dev/vdc >/run/sum; fi\n"
+    faster += ': >/run/asked\nexec /usr/sbin/blkid "$@"\n'
+    guest.ssh("cat >/usr/local/sbin/blkid; chmod 755 /usr/local/sbin/blkid", stdin=faster)
+    done = guest_vinfra("apply", only(**{sort: wishes[sort]}), "--yes", expect=1)
+    assert "is not empty, and was when it was read" in done.stdout + done.stderr, program
+    assert guest.run("sha256sum </dev/vdc") == guest.run("cat /run/sum")
+
+
+# Ends with the shell that runs it, once: as if the power had gone there.
+DEADLY = '#!/bin/sh\nrm -f "$0"\n{first}\nkill -9 $PPID\n'
+
+
+@pytest.mark.parametrize(
+    ("program", "first"),
+    [
+        ("vgcreate", "pvcreate -q /dev/vdb"),
+        ("vgcreate", ":"),
+        ("lvcreate", '/usr/sbin/lvcreate "$@"'),
+        ("mkfs.ext4", '/usr/sbin/mkfs.ext4 "$@"'),
+        ("mkfs.ext4", ":"),
+        ("mount", ":"),
+        ("mount", '/usr/bin/mount "$@"'),
+        ("mkswap", ":"),
+        ("mkswap", '/usr/sbin/mkswap "$@"'),
+        ("swapon", ":"),
+        ("swapon", '/usr/sbin/swapon "$@"'),
+    ],
+)
+def test_what_is_cut_off_is_done_by_the_next_run(
+    guest: Guest, guest_vinfra: Run, only: Only, program: str, first: str
+) -> None:
+    file = only(
+        volume_groups={"vg0": {"devices": ["/dev/vdb"]}},
+        logical_volumes={"vg0/data": "128MiB"},
+        filesystems={"/dev/vg0/data": "ext4"},
+        mounts={"/srv/data": "/dev/vg0/data"},
+        swap={"/swapfile": "16MiB"},
+    )
+    place = f"/usr/local/sbin/{program}"
+    guest.ssh(f"cat >{place}; chmod 755 {place}", stdin=DEADLY.format(first=first))
+    guest_vinfra("apply", file, "--yes", expect=1)
+    assert guest.ssh(f"test -e {place}").returncode == 1
+    guest_vinfra("apply", file, "--yes")
+    assert "nothing to do" in guest_vinfra("plan", file).stdout
+    assert guest.run("cat /srv/data/../../etc/fstab | grep -c nofail").strip() == "2"
+
+
+def test_what_leaves_the_blueprint_goes_only_with_the_flag(guest: Guest, guest_vinfra: Run, only: Only) -> None:
+    file = only(**WHOLE)
+    table = guest.run("cat /etc/fstab")
+    guest_vinfra("apply", file, "--yes")
+    done = guest_vinfra("destroy", file, "--yes", expect=3)
+    assert "data-loss: more than --max-impact restart" in done.stdout + done.stderr
+    assert guest.run("cat /srv/data/in/x") == "x"
+    rows = {row["name"]: row for row in changes(guest_vinfra("plan", only(), "--json", expect=2))}
+    assert "128MiB" in rows["vg0/data"]["reason"]
+    assert "used" in rows["vg0/data"]["reason"]
+    guest_vinfra("destroy", file, "--yes", "--max-impact", "data-loss")
+    assert guest.run("cat /etc/fstab") == table
+    assert guest.ssh("ls /swapfile").returncode == 2
+    assert guest.run("lsblk -n -o NAME,FSTYPE,MOUNTPOINTS /dev/vdb").split() == ["vdb"]
+    guest_vinfra("apply", file, "--yes")
+    assert "nothing to do" in guest_vinfra("plan", file).stdout
+
+
+def test_what_was_there_before_stays(guest: Guest, guest_vinfra: Run, only: Only) -> None:
+    guest.run("vgcreate -q vg0 /dev/vdb; lvcreate -q -n data -L 64M vg0; mkfs.ext4 -q /dev/vg0/data")
+    guest.run("mkdir -p /srv/data; mount /dev/vg0/data /srv/data; echo x >/srv/data/x")
+    parts = {
+        "volume_groups": {"vg0": {"devices": ["/dev/vdb"]}},
+        "logical_volumes": {"vg0/data": "128MiB"},
+        "filesystems": {"/dev/vg0/data": "ext4"},
+    }
+    guest_vinfra("apply", only(**parts), "--yes")
+    assert "nothing to do" in guest_vinfra("plan", only(**parts)).stdout
+    assert int(guest.run("findmnt -b -n -o SIZE /srv/data")) > 100 * MIB
+    guest_vinfra("apply", only(), "--yes")
+    assert guest.run("cat /srv/data/x") == "x\n"
+
+
+def test_a_device_is_not_taken_out_in_silence(guest: Guest, guest_vinfra: Run, only: Only) -> None:
+    guest_vinfra("apply", only(volume_groups={"vg0": {"devices": ["/dev/vdb", "/dev/vdc"]}}), "--yes")
+    file = only(volume_groups={"vg0": {"devices": ["/dev/vdb"]}})
+    done = guest_vinfra("apply", file, "--yes", expect=3)
+    assert "pvmove /dev/vdc && vgreduce vg0 /dev/vdc takes it out" in done.stdout + done.stderr
+    guest.run("vgreduce -q vg0 /dev/vdc")
+    assert "nothing to do" in guest_vinfra("plan", file).stdout
+
+
+def test_labels_swap_sizes_and_priorities_change(guest: Guest, guest_vinfra: Run, only: Only) -> None:
+    first = only(
+        filesystems={"/dev/vdb": {"type": "ext4", "label": "a"}, "/dev/vdc": {"type": "xfs", "label": "b"}},
+        mounts={"/srv/b": "/dev/vdb", "/srv/c": {"source": "LABEL=b"}},
+        swap={"/swapfile": {"size": "16MiB", "priority": 5}},
+    )
+    guest_vinfra("apply", first, "--yes")
+    second = only(
+        filesystems={"/dev/vdb": {"type": "ext4", "label": "c"}, "/dev/vdc": {"type": "xfs", "label": "d"}},
+        mounts={"/srv/b": "/dev/vdb", "/srv/c": {"source": "LABEL=d"}},
+        swap={"/swapfile": {"size": "32MiB", "priority": 9}},
+    )
+    guest_vinfra("apply", second, "--yes")
+    assert "nothing to do" in guest_vinfra("plan", second).stdout
+    assert guest.run("findmnt -n -o LABEL /srv/b; blkid -p -s LABEL -o value /dev/vdc").split() == ["c", "d"]
+    assert guest.run("swapon --noheadings --bytes --show=NAME,SIZE,PRIO").split()[::2] == ["/swapfile", "9"]
+    assert guest.run("grep -c swapfile /etc/fstab") == "2\n"
+
+
+def test_what_is_listed_can_be_declared(guest: Guest, guest_vinfra: Run, only: Only, tmp_path: Path) -> None:
+    guest_vinfra("apply", only(**WHOLE), "--yes")
+    guest.run("rm -rf /var/lib/vinfra")
+    file = tmp_path / "found.yaml"
+    guest_vinfra("import", "guest", "--write", file)
+    assert "nothing to do" in guest_vinfra("plan", file).stdout
+    for text in ("vg0/data:", "/dev/vg0/fast:", "/srv/view:", "volume_groups:"):
+        assert text in file.read_text()
+
+
+def test_reading_writes_nothing(guest: Guest, guest_vinfra: Run, only: Only) -> None:
+    guest_vinfra("apply", only(**WHOLE), "--yes")
+    look = "umount /srv/fast; sync; find /etc /run/lvm /run/lock /run/blkid -newer /run/now 2>/dev/null"
+    guest.run("umount /srv/fast; sync; sleep 1; touch /run/now; sleep 1")
+    before = guest.run("sha256sum </dev/vg0/fast; sha256sum </dev/vdd")
+    more = {**WHOLE, "filesystems": {**WHOLE["filesystems"], "/dev/vdc": "ext4", "/dev/vdd": "xfs"}}
+    assert json.loads(guest_vinfra("plan", only(**more), "--json", expect=2).stdout)
+    assert guest.run("sha256sum </dev/vg0/fast; sha256sum </dev/vdd") == before
+    assert guest.run(look.partition("; ")[2].partition("; ")[2]) == ""
