@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from vinfra.kinds.compare import bringers, changed, compare, created, deleted, later, refused, updated
+from vinfra.kinds.compare import changed, compare, created, deleted, later, refused, updated
 from vinfra.kinds.host.disks import devices, lvm, making, names, scripts
 from vinfra.kinds.host.disks import listing as everything
 from vinfra.kinds.host.disks.names import spelled
@@ -28,7 +28,6 @@ REMOVAL = Removal(Impact.DATA_LOSS, "what is on it is lost", "refused while it i
 LOST: dict[str, Any] = {"impact": Impact.DATA_LOSS, "why": "what is on it would be lost", "refused": True}
 
 NO_LONGER_THAN = 3600.0
-BRING_DEVICES = ("logical_volume:", "volume_group:", "operation:", "kernel_module:")
 
 
 class Spec(shape.Spec):
@@ -138,7 +137,7 @@ def _grown(name: str, desired: Spec, fields: list[FieldChange], notes: Mapping[s
 
 def _new(desired: Spec, look: devices.Look, notes: Mapping[str, Any], scope: Scope) -> Delta:
     fields = lvm.fresh(list(compare(None, desired)))
-    if look.problem and (found := bringers(scope, *BRING_DEVICES)):
+    if look.problem and (found := lvm.bringing(scope, look.name)):
         return later(Action.CREATE, f"{look.problem}; {found[0]} may bring it", fields)
     if said := devices.objection(look):
         return refused(Action.CREATE, said, fields)

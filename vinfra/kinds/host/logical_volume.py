@@ -190,12 +190,15 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     group, _, part = name.partition("/")
     before = notes["volume"].size if "volume" in notes else 0
     wish = wanted(desired.size, notes["group"], before)
-    extents = ("--extents", str(wish // notes["group"].extent))
+    # What is left by then, for other volumes of this plan may come before it.
+    rest = "+100%FREE" if before else ALL_FREE
+    extents = ("--extents", rest if desired.size == ALL_FREE else str(wish // notes["group"].extent))
+    said = "all that is left" if desired.size == ALL_FREE else spelled(wish)
     if before:
         call = Exec(("lvextend", "-q", *extents, "--", name), env=ENVIRONMENT)
-        return [Step(f"grow logical volume {name} to {spelled(wish)}", (call,), change.delta.impact)]
+        return [Step(f"grow logical volume {name} to {said}", (call,), change.delta.impact)]
     words = ("lvcreate", "-q", "--yes", "--wipesignatures", "y", "--zero", "y", *extents, "--name", part, "--", group)
-    return [Step(f"make logical volume {name}, {spelled(wish)}", (Exec(words, env=ENVIRONMENT),), change.delta.impact)]
+    return [Step(f"make logical volume {name}, {said}", (Exec(words, env=ENVIRONMENT),), change.delta.impact)]
 
 
 def undo(change: Change, _scope: Scope) -> Undo | str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vinfra.kinds.compare import bringers, created, deleted, later, own_identity, refused, updated
+from vinfra.kinds.compare import created, deleted, later, own_identity, refused, updated
 from vinfra.kinds.host.disks import devices, fstab, lvm, mounting, mounts, names
 from vinfra.kinds.host.disks import listing as everything
 from vinfra.kinds.host.files import paths
@@ -27,8 +27,6 @@ REMOVAL = Removal(
     Impact.RESTART, "what is on it is out of reach, and stays", "refused by the kernel while it is in use"
 )
 ANEW: dict[str, Any] = {"impact": Impact.RESTART, "why": "it is unmounted and mounted anew"}
-
-BRING_DEVICES = ("filesystem:", "logical_volume:", "volume_group:", "operation:", "kernel_module:")
 
 
 class Spec(shape.Spec):
@@ -165,7 +163,7 @@ def _obstacle(
         said = f"{notes['live'].source} is mounted there, and this blueprint did not do it; unmount it first"
         return refused(action, said, fields)
     if notes["problem"]:
-        if found := bringers(scope, *BRING_DEVICES):
+        if found := lvm.bringing(scope, desired.source):
             bound = lvm.fresh(fields) if notes["live"] is None else fields
             return later(action, f"{notes['problem']}; {found[0]} may bring it", bound)
         return refused(action, notes["problem"], fields)

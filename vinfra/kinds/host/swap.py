@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import bringers, created, deleted, later, refused, updated
-from vinfra.kinds.host.disks import devices, fstab, names, scripts, swapping
+from vinfra.kinds.host.disks import devices, fstab, lvm, names, scripts, swapping
 from vinfra.kinds.host.disks import listing as everything
 from vinfra.kinds.host.files import paths
 from vinfra.model import spec as shape
@@ -28,7 +28,6 @@ SHARED = False
 REMOVAL = Removal(when="what is in it must fit into memory; a file goes, a device keeps its signature")
 
 NO_LONGER_THAN = 1800.0
-BRING_DEVICES = ("logical_volume:", "volume_group:", "operation:", "kernel_module:")
 
 
 class Spec(shape.Spec):
@@ -153,7 +152,7 @@ def _new(name: str, fields: list[FieldChange], notes: Mapping[str, Any], scope: 
     if there is None:
         mounts = [ref for ref in bringers(scope, "mount:") if name.startswith(f"{ref.partition(':')[2]}/")]
         return later(Action.CREATE, f"{mounts[0]} comes before it", fields) if mounts else created(fields)
-    if there.problem and (found := bringers(scope, *BRING_DEVICES)):
+    if there.problem and (found := lvm.bringing(scope, name)):
         return later(Action.CREATE, f"{there.problem}; {found[0]} may bring it", fields)
     said = devices.objection(there)
     return refused(Action.CREATE, said, fields) if said else created(fields)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vinfra.kinds.compare import bringers, later, refused
+from vinfra.kinds.host.disks import names
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Unknown
 from vinfra.model.change import Delta, FieldChange
@@ -92,6 +93,15 @@ def _lvm(answers: Answers) -> Lvm:
 def _rows(answers: Answers, question: Exec, sort: str) -> Iterator[dict[str, Any]]:
     for report in json.loads(answers[question].text)["report"]:
         yield from report[sort]
+
+
+def bringing(scope: Scope, name: str) -> list[str]:
+    """What of this plan may bring a device that is not there yet: its own volume, or what no name tells."""
+    if not (volume := names.volume(name)):
+        return bringers(scope, "filesystem:", "logical_volume:", "volume_group:", "operation:", "kernel_module:")
+    own = {f"filesystem:{known}" for known in names.spellings(name)}
+    own |= {f"logical_volume:{volume}", f"volume_group:{volume.partition('/')[0]}"}
+    return [ref for ref in bringers(scope, *own) if ref in own] or bringers(scope, "operation:")
 
 
 def fresh(fields: list[FieldChange]) -> list[FieldChange]:
