@@ -66,7 +66,7 @@ class Guest:
         """Another one after each boot."""
         return self.run("cat /proc/sys/kernel/random/boot_id").strip()
 
-    def wait(self, after: str = "", seconds: float = 240) -> None:
+    def wait(self, after: str = "", seconds: float = 400) -> None:
         """Return when it answers and is up; `after`: in another boot than this one."""
         deadline = time.monotonic() + seconds
         command = "cat /proc/sys/kernel/random/boot_id; systemctl is-system-running --wait"
@@ -142,7 +142,9 @@ def guest_vinfra(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[...
     name = "guest_trixie" if "guest_trixie" in request.fixturenames else "guest"
     machine: Guest = request.getfixturevalue(name)
 
-    def run(*arguments: object, expect: int = 0, machines: Path = machine.inventory) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: object, expect: int = 0, machines: Path = machine.inventory
+    ) -> subprocess.CompletedProcess[str]:
         return run_vinfra(arguments, machines, tmp_path / "state", expect)
 
     return run

@@ -75,7 +75,14 @@ class Emulator:
         roms = [word for path in ("qemu", "seabios") for word in ("-L", str(tools.folder / "usr/share" / path))]
         console = f"socket,id=console,path={self._console},server=on,wait=off,logfile={self.log},logappend=on"
         command = tools.command("usr/bin/qemu-system-x86_64", *roms, *arguments)
-        command += ["-chardev", console, "-serial", "chardev:console", "-qmp", f"unix:{self._monitor},server=on,wait=off"]
+        command += [
+            "-chardev",
+            console,
+            "-serial",
+            "chardev:console",
+            "-qmp",
+            f"unix:{self._monitor},server=on,wait=off",
+        ]
         modules = str(tools.folder / _LIBRARIES[1] / "qemu")
         # The thread that starts it lives as long as this process does: the kernel ends QEMU when both are gone.
         self.process: subprocess.Popen[str] = start(

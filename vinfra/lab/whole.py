@@ -145,9 +145,7 @@ class Whole:
 
     def outside(self, *command: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
         """Run a program of this machine in the network that the machine is in, beside it."""
-        return self.network.call(
-            subprocess.run, command, capture_output=True, text=True, timeout=timeout, check=False
-        )
+        return self.network.call(subprocess.run, command, capture_output=True, text=True, timeout=timeout, check=False)
 
     def answers(self) -> bool:
         """Whether its SSH server greets."""
@@ -229,4 +227,3 @@ def _sweep(place: Path) -> None:
         pid, started = old.name.removeprefix(_PREFIX).split("-")[:2]
         if str(kernel.start_time(int(pid))) != started:
             shutil.rmtree(old, ignore_errors=True)
-
