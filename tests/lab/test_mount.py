@@ -113,7 +113,7 @@ def test_what_somebody_else_mounted_there_is_refused(vinfra: Run, host: LabHost,
 
 
 def test_files_in_a_mount_come_after_it(vinfra: Run, host: LabHost, ssh: Ssh, tmp_path: Path) -> None:
-    held = {"directories": {"/srv/fast": {"mode": "0750"}, "/srv/fast/in": None}}
+    held: dict[str, Any] = {"directories": {"/srv/fast": {"mode": "0750"}, "/srv/fast/in": None}}
     held |= {"files": {"/srv/fast/in/x": {"content": "x"}}, "mounts": {"/srv/fast": TMP}}
     file = blueprint(tmp_path, {host.name: held})
     vinfra("apply", file, "--yes")
