@@ -117,10 +117,12 @@ def _site(resource: Resource | Change, notes: Mapping[str, Any], scope: Scope) -
             return module
         module = own[0]
     specs = {
-        item.address.name: item.desired
+        item.address.name: manager.settled(module, item.desired, host)
         for item in scope.siblings.values()
         if item.address.kind == NAME and isinstance(item.desired, Spec)
     }
+    if wish is not None:
+        specs[name] = wish = manager.settled(module, wish, host)
     claimed = _claims(name, wish, specs, host) if wish is not None else ()
     former = {line.path: notes["texts"].get(line.path) or "" for _, line in claimed}
     return Site(name, host, module, specs, notes["texts"], claimed, former)
@@ -145,6 +147,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         if found:
             return later(action, f"{site}; {found[0]} may bring it", _most(desired))
         return refused(action, site)
+    desired = site.specs[site.name]
     changes = tuple(differences.found(site, desired))
     if not changes and not site.claims:
         return Delta(Action.NOOP)
@@ -156,7 +159,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     reason = differences.objection(site, desired) or _claimed(site, desired) or _unread(site, desired)
     if reason:
         return refused(action, reason, changes)
-    said = tuple(filter(None, (differences.lost(site, desired), _hit(site, changes))))
+    said = tuple(filter(None, (differences.lost(site, desired), _hit(site, desired, changes))))
     if isinstance(answer, Present):
         return updated(changes, "; ".join(said))
     impact = max((item.impact for item in changes), default=Impact.NONE)
@@ -171,8 +174,8 @@ def _most(desired: Spec) -> Iterable[FieldChange]:
     yield FieldChange("at boot", None, None)
 
 
-def _hit(site: Site, changes: Iterable[FieldChange]) -> str:
-    return differences.hanging(site) if any(item.impact is Impact.RESTART for item in changes) else ""
+def _hit(site: Site, desired: Spec, changes: Iterable[FieldChange]) -> str:
+    return differences.hanging(site, desired) if any(item.impact is Impact.RESTART for item in changes) else ""
 
 
 def _claimed(site: Site, desired: Spec) -> str:
@@ -220,12 +223,11 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
     assert isinstance(site, Site)
     if not isinstance(change.desired, Spec):
         return [making.removal(site, change.delta.impact)]
-    return [making.step(site, change.desired, change.delta.impact)]
+    return [making.step(site, site.specs[site.name], change.delta.impact)]
 
 
 def undo(change: Change, scope: Scope) -> Undo:
     """The former files, and everything that it touched as it ran; what was made goes before what it stands on."""
     site = _site(change, change.notes, scope)
     assert isinstance(site, Site)
-    assert isinstance(change.desired, Spec)
-    return Undo((making.undo(site, change.desired),), early=site.link is None)
+    return Undo((making.undo(site, site.specs[site.name]),), early=site.link is None)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import changed
-from vinfra.kinds.host.networking import fields, making, networkd, running
+from vinfra.kinds.host.networking import fields, making, manager, networkd, running
 from vinfra.kinds.host.networking.making import Site
 from vinfra.model.action import Impact
 from vinfra.model.change import FieldChange
@@ -149,6 +149,8 @@ def _objections(site: Site, desired: fields.Spec) -> Iterator[str]:
             yield f"{port} is a port of {above}"
         elif above not in ("", name) and above not in site.specs:
             yield f"{port} is a port of {above}, which is not declared here; take it out there first"
+    if manager.hasty(site.manager, desired, site.host):
+        yield "NetworkManager keeps no forward_delay below 2s"
     if site.manager is networkd and desired.vlan:
         parent = desired.vlan.parent
         if not networkd.carrier(name, parent, site.host.lines, parent in site.specs):
@@ -194,7 +196,8 @@ def lost(site: Site, desired: fields.Spec) -> str:
     return "; ".join(gone)
 
 
-def hanging(site: Site) -> str:
+def hanging(site: Site, desired: Any = None) -> str:
     """The machines and containers that are plugged into it."""
-    users = running.guests(site.host.links, site.name)
+    wish = fields.ports(desired)
+    users = [name for name in running.guests(site.host.links, site.name) if name not in wish]
     return f"{', '.join(users)} {'is' if len(users) == 1 else 'are'} plugged into it" if users else ""

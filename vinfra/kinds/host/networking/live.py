@@ -23,7 +23,7 @@ GONE = '[ ! -e "/sys/class/net/$1" ] || ip link delete dev "$1"'
 LEAD = """\
 family=$1 dev=$2 to=$3 via=$4; shift 4
 known=$(ip "$family" route show "$to" via "$via" dev "$dev" "$@")
-[ -n "$known" ] || exec ip "$family" route replace "$to" via "$via" dev "$dev" "$@"
+[ -n "$known" ] || exec ip "$family" route replace "$to" via "$via" dev "$dev" proto static "$@"
 """
 # master, port, sort of the master: a bond takes only what is down; what is in it already is left alone.
 PLUG = """\
@@ -112,6 +112,17 @@ def _ways(name: str, desired: fields.Spec, here: Link) -> Iterator[Exec]:
         yield _lead(name, route.to, route.via, route.metric)
 
 
+def others(name: str, desired: fields.Spec | None, links: Links) -> Iterator[Exec]:
+    """The ways to everywhere by other interfaces: a daemon that sets all of them up again may lose one of these."""
+    for version, wish in ((4, "gateway"), (6, "gateway6")):
+        if getattr(desired, wish, None) is None:
+            for link in links.values():
+                if link.name not in (name, *fields.ports(desired)):
+                    yield from (
+                        _lead(link.name, "default", way.via, way.metric) for way in link.gateways(version) if way.via
+                    )
+
+
 def _lead(name: str, to: str, via: str, metric: int | None = None) -> Exec:
     family, number = "-6" if ":" in via else "-4", () if metric is None else ("metric", str(metric))
     return Exec(("sh", "-c", LEAD, "sh", family, name, to, via, *number))
@@ -143,6 +154,8 @@ def back(names: Iterable[str], desired: Mapping[str, tuple[str, ...]], links: Li
             yield _make(link.name, tuple(_former(link))).argv
     for link in known:
         yield ("ip", "link", "set", "dev", link.name, *(("master", link.master) if link.master else ("nomaster",)))
+        if link.sort == "bridge":
+            yield ("ip", "link", "set", "dev", link.name, "type", "bridge", *_told(link))
         yield ("ip", "link", "set", "dev", link.name, "mtu", str(link.mtu))
         yield ("ip", "link", "set", "dev", link.name, "up" if link.up else "down")
         there = [item.text for item in link.addresses]
@@ -159,9 +172,13 @@ def back(names: Iterable[str], desired: Mapping[str, tuple[str, ...]], links: Li
 
 
 def _former(link: Link) -> Iterator[str]:
-    told = link.options
     if link.sort == "vlan":
         yield from ("link", link.parent)
     yield from ("name", link.name, "type", link.sort)
+    yield from _told(link)
+
+
+def _told(link: Link) -> Iterator[str]:
+    told = link.options
     words = {"bridge": ("stp_state", "forward_delay"), "vlan": ("id",), "bond": ("mode", "miimon")}
     yield from (word for key in words[link.sort] if key in told for word in (key, str(told[key])))

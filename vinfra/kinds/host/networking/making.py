@@ -73,7 +73,8 @@ def _of_ports(site: Site, desired: fields.Spec) -> Iterator[tuple[str, str | Non
         made = module.render(port, own, site.specs, fields.plug(site.name, desired, port))
         yield from made.items()
         yield from ((path, None) for path in site.host.mine(port) if path not in made)
-    for port in set(running.ports(site.host.links, site.name)) - set(ports) - site.specs.keys():
+    former = {key for key, other in site.host.links.items() if other.master == site.name}
+    for port in sorted(former - set(ports) - site.specs.keys()):
         yield from ((path, None) for path in site.host.mine(port))
 
 
@@ -117,6 +118,7 @@ def step(site: Site, desired: fields.Spec, impact: Impact) -> Step:
     calls += [live.make(name, desired)] if virtual else []
     links = {key: link for key, link in site.host.links.items() if not (new and key == name)}
     calls += live.toward(name, desired, links)
+    calls += live.others(name, desired, links) if texts else ()
     return Step(
         f"set up {name} by {module.NAME}",
         tuple(calls),
@@ -192,12 +194,12 @@ def removal(site: Site, impact: Impact) -> Step:
     virtual = link is not None and bool(link.sort)
     paths = list(site.host.mine(name))
     # What is declared of a port has written the port's own file by now.
-    ports = [port for port in running.ports(site.host.links, name) if port not in site.specs]
+    ports = [key for key, other in site.host.links.items() if other.master == name and key not in site.specs]
     paths += [path for port in ports for path in site.host.mine(port)]
     paths += [path for path in site.host.lines if path.endswith(f".network.d/vinfra-{name}.conf")]
     calls: list[Call] = [*module.leave(name, virtual), Exec(("rm", "-f", "--", *paths))]
     if virtual:
-        calls += [*module.left(name), live.gone(name)]
+        calls += [*module.left(name), live.gone(name), *live.others(name, None, site.host.links)]
     again = tuple(_again(site, None, new=False))
     summary = f"remove {name}" if virtual else f"remove the file of {name}"
     return Step(summary, tuple(calls), impact, timeout=SECONDS, guards=tuple(paths), again=again)

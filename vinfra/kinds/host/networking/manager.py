@@ -143,3 +143,21 @@ def claims(name: str, host: Host) -> tuple[tuple[Manager, Line], ...]:
     for module, line in found:
         firsts.setdefault(line.path, (module, line))
     return tuple(firsts.values())
+
+
+def settled(module: Manager, desired: fields.Spec, host: Host) -> fields.Spec:
+    """What nobody said, as it will be: NetworkManager keeps no forwarding delay below two seconds."""
+    bridge = desired.bridge
+    if bridge is None or bridge.stp or bridge.forward_delay is not None or not _slow(module, host):
+        return desired
+    return desired.model_copy(update={"bridge": bridge.model_copy(update={"forward_delay": 2.0})})
+
+
+def hasty(module: Manager, desired: fields.Spec, host: Host) -> bool:
+    """Whether a bridge is to forward sooner than its manager can have it."""
+    return desired.bridge is not None and desired.bridge.delay < 2 and _slow(module, host)
+
+
+def _slow(module: Manager, host: Host) -> bool:
+    renders = ("renderer: NetworkManager" in line.text for lines in host.lines.values() for line in lines)
+    return module is networkmanager or (module is netplan and any(renders))

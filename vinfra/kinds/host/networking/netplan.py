@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from vinfra.kinds.host.networking import fields, files
 from vinfra.kinds.host.networking.fields import Plug, Specs
 from vinfra.kinds.host.networking.files import Line, Lines
+from vinfra.kinds.host.networking.networkd import SETTLE
 from vinfra.kinds.host.networking.running import Link
 from vinfra.model.step import Exec
 
@@ -111,12 +112,12 @@ def before(_name: str, _desired: fields.Spec, _was: str | None) -> tuple[Exec, .
 
 def count(_name: str, _desired: fields.Spec, _was: str | None, _ports: tuple[str, ...] = ()) -> tuple[Exec, ...]:
     """Turned into what the daemon reads, all files together, and applied; what netplan does not take stops it first."""
-    return (Exec(("netplan", "generate")), Exec(APPLY))
+    return (Exec(("netplan", "generate")), Exec(APPLY), Exec(SETTLE))
 
 
 def recall(_name: str, _was: str | None, _ports: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     """The former files are back; the daemon needs a moment to let go."""
-    return (APPLY, ("sleep", "2"))
+    return (APPLY, SETTLE)
 
 
 def leave(_name: str, _virtual: bool) -> tuple[Exec, ...]:
@@ -126,7 +127,7 @@ def leave(_name: str, _virtual: bool) -> tuple[Exec, ...]:
 
 def left(_name: str) -> tuple[Exec, ...]:
     """After the file has gone."""
-    return (Exec(APPLY),)
+    return (Exec(APPLY), Exec(SETTLE))
 
 
 def claims(name: str, _link: Link | None, lines: Lines) -> Iterator[Line]:

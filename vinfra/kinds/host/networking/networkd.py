@@ -14,6 +14,13 @@ UNIT = "systemd-networkd.service"
 FOLDER = "/etc/systemd/network"
 MODE = "0644"
 RELOAD = ("networkctl", "reload")
+# Until nothing is being configured any more, or for five seconds: what is set meanwhile makes the daemon fail.
+SETTLED = """\
+sleep 0.3; i=0
+while [ $i -lt 50 ] && networkctl --no-legend --no-pager list | grep -Eq ' (pending|initialized|configuring) *$'; do
+i=$((i + 1)); sleep 0.1
+done"""
+SETTLE = ("sh", "-c", SETTLED)
 BOND = {"lacp_rate": "LACPTransmitRate", "xmit_hash_policy": "TransmitHashPolicy"}
 
 
@@ -119,12 +126,12 @@ def before(_name: str, _desired: fields.Spec, _was: str | None) -> tuple[Exec, .
 def count(_name: str, _desired: fields.Spec, _was: str | None, ports: tuple[str, ...] = ()) -> tuple[Exec, ...]:
     """The daemon reads its files again; that a port has another file now is not always seen by itself."""
     again = (Exec(("networkctl", "reconfigure", *ports)),) if ports else ()
-    return (Exec(RELOAD), *again)
+    return (Exec(RELOAD), *again, Exec(SETTLE))
 
 
 def recall(_name: str, _was: str | None, _ports: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     """The former files are back; the daemon needs a moment to let go."""
-    return (RELOAD, ("sleep", "2"))
+    return (RELOAD, SETTLE)
 
 
 def leave(_name: str, _virtual: bool) -> tuple[Exec, ...]:
@@ -134,7 +141,7 @@ def leave(_name: str, _virtual: bool) -> tuple[Exec, ...]:
 
 def left(_name: str) -> tuple[Exec, ...]:
     """After the files have gone."""
-    return (Exec(RELOAD),)
+    return (Exec(RELOAD), Exec(SETTLE))
 
 
 def claims(name: str, link: Link | None, lines: Lines) -> Iterator[Line]:
