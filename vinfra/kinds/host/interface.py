@@ -149,7 +149,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return refused(action, site)
     desired = site.specs[site.name]
     changes = tuple(differences.found(site, desired))
-    if not changes and not site.claims:
+    if not changes:
         return Delta(Action.NOOP)
     if site.link is None and not fields.sort(desired):
         found = bringers(scope, "kernel_module:", "package:", "operation:")

@@ -52,6 +52,7 @@ def found(site: Site, desired: fields.Spec) -> Iterator[FieldChange]:
         yield _cheap(changed(fields.Spec, "mac", there.mac, desired.mac), link is None)
     if any(site.texts.get(path) is not None for path in site.manager.paths(site.name)) and desired.dhcp != site.was:
         yield changed(fields.Spec, "dhcp", site.was, desired.dhcp)
+    yield from (FieldChange("takeover", str(line), "a comment") for _, line in site.claims)
     files = making.dirty(site, desired)
     if files:
         before = {path: site.texts.get(path) for path in files}

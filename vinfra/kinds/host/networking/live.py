@@ -18,7 +18,7 @@ name=$1 i=0; shift
 until [ -e "/sys/class/net/$name" ] || [ $i -ge 10 ]; do i=$((i + 1)); sleep 0.1; done
 [ -e "/sys/class/net/$name" ] || ip link add "$@" || [ -e "/sys/class/net/$name" ]"""
 # name: gone, whoever took it away.
-GONE = '[ ! -e "/sys/class/net/$1" ] || ip link delete dev "$1"'
+GONE = '[ ! -e "/sys/class/net/$1" ] || ip link delete dev "$1" || [ ! -e "/sys/class/net/$1" ]'
 # family, interface, target, gateway, metric: a way that a manager made, with a metric of its own, is left as it is.
 LEAD = """\
 family=$1 dev=$2 to=$3 via=$4; shift 4
@@ -134,7 +134,8 @@ def _route(verb: str, name: str, way: Way, ok: tuple[int, ...] = (0,)) -> Exec:
     via = ("via", way.via) if way.via else ()
     metric = ("metric", str(way.metric)) if way.metric is not None else ()
     protocol = ("proto", way.protocol) if way.protocol not in ("", "boot", "kernel") else ()
-    return _ip(*family, "route", verb, to, *via, "dev", name, *metric, *protocol, ok=ok)
+    onlink = ("onlink",) if way.onlink and verb != "del" else ()
+    return _ip(*family, "route", verb, to, *via, "dev", name, *metric, *protocol, *onlink, ok=ok)
 
 
 def _ip(*words: str, ok: tuple[int, ...] = (0,)) -> Exec:

@@ -36,6 +36,7 @@ class Way:
     metric: int | None = None
     given: bool = False
     protocol: str = ""
+    onlink: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,14 @@ def _way(item: Mapping[str, Any], everywhere: str) -> Way:
     protocol, metric = str(item.get("protocol", "")), item.get("metric")
     # The kernel shows IPv6's default metric as a number; nobody wrote that.
     number = None if metric in (None, 0) or (everywhere == "::/0" and metric == 1024) else int(str(metric))
-    return Way(target, str(item.get("gateway", "")), number, protocol in ("kernel", "dhcp", "ra"), protocol)
+    return Way(
+        target,
+        str(item.get("gateway", "")),
+        number,
+        protocol in ("kernel", "dhcp", "ra"),
+        protocol,
+        "onlink" in (item.get("flags") or ()),
+    )
 
 
 def _link(item: Mapping[str, Any], ways: Mapping[str, Iterable[Way]]) -> Link:
