@@ -149,6 +149,8 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return refused(action, site)
     desired = site.specs[site.name]
     changes = tuple(differences.found(site, desired))
+    if reason := differences.clash(site, desired):
+        return refused(action, reason, changes)
     if not changes:
         return Delta(Action.NOOP)
     if site.link is None and not fields.sort(desired):
@@ -162,9 +164,10 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     said = tuple(filter(None, (differences.lost(site, desired), _hit(site, desired, changes))))
     if isinstance(answer, Present):
         return updated(changes, "; ".join(said))
-    impact = max((item.impact for item in changes), default=Impact.NONE)
-    fresh = site.link is None and impact <= Impact.LIVE
-    return created(changes, because(changes, *said), Impact.NONE if fresh else max(impact, Impact.LIVE))
+    impact = max(Impact.LIVE, *(item.impact for item in changes))
+    if site.link is None and impact is Impact.LIVE:
+        return created(changes, "; ".join(said))
+    return Delta(Action.CREATE, changes, impact, reason=because(changes, *said))
 
 
 def _most(desired: Spec) -> Iterable[FieldChange]:

@@ -143,7 +143,6 @@ def _objections(site: Site, desired: fields.Spec) -> Iterator[str]:
     for other in (*fields.ports(desired), *((desired.vlan.parent,) if desired.vlan else ())):
         if other not in links and other not in coming:
             yield f"there is no {other} on this host"
-    yield from _among(site, desired)
     for port in fields.ports(desired):
         above = links[port].master if port in links else ""
         if above not in ("", name) and port in fields.ports(site.specs.get(above, fields.Spec())):
@@ -158,8 +157,12 @@ def _objections(site: Site, desired: fields.Spec) -> Iterator[str]:
             yield f"systemd-networkd needs a file of {parent} that names its VLANs: declare it too, `{parent}: {{}}`"
 
 
+def clash(site: Site, desired: fields.Spec) -> str:
+    """What two declarations of one host cannot both say, in a sentence; "" if they agree."""
+    return next(filter(None, _among(site, desired)), "")
+
+
 def _among(site: Site, desired: fields.Spec) -> Iterator[str]:
-    """What two declarations of one host cannot both say."""
     name = site.name
     above = making.master(name, site.specs)
     own = [key for key in ("addresses", "dhcp", "gateway", "gateway6", "routes") if getattr(desired, key)]
