@@ -116,9 +116,8 @@ def test_a_bridge_is_made_kept_brought_again_and_taken_away(
         assert "10.9.0.1/24" in told
         assert "eth1" in told
         assert "via 10.9.0.2" in told
-    each(
-        "ip addr del 10.9.0.1/24 dev br0; ip addr add 10.9.0.7/24 dev br0; ip link set br0 mtu 1300; ip link set eth1 nomaster"
-    )
+    each("ip addr del 10.9.0.1/24 dev br0; ip addr add 10.9.0.7/24 dev br0")
+    each("ip link set br0 mtu 1300; ip link set eth1 nomaster")
     drift = vinfra("plan", file, "--json", expect=2)
     for row in changes(drift):
         assert {item["path"] for item in row["fields"]} >= {"addresses", "mtu", "routes"}
@@ -131,7 +130,8 @@ def test_a_bridge_is_made_kept_brought_again_and_taken_away(
     nothing = wish(tmp_path, hosts, lambda _: {})
     vinfra("apply", nothing, "--yes")
     vinfra("plan", nothing)
-    left = "ip link show br0 2>/dev/null; find /etc/network /etc/netplan /etc/systemd/network /etc/NetworkManager -name '*vinfra*' 2>/dev/null"
+    folders = "/etc/network /etc/netplan /etc/systemd/network /etc/NetworkManager"
+    left = f"ip link show br0 2>/dev/null; find {folders} -name '*vinfra*' 2>/dev/null"
     assert set(each(f"{left}; {ARMED}").values()) == {"0\n"}
 
 
@@ -192,23 +192,33 @@ def test_a_controller_killed_before_it_could_confirm(
     vinfra("plan", file)
 
 
-# A configuration of somebody else's for eth1, and where it stands.
+# A configuration of somebody else's for eth1: the file, what is added to it, what makes it count, its line.
+CONNECTIONS = "/etc/NetworkManager/system-connections"
 THEIRS = {
     "ifupdown": (
-        r"printf 'auto eth1\niface eth1 inet static\n  address 10.8.0.9/24\n' >>/etc/network/interfaces; ifup --force eth1",
-        "/etc/network/interfaces:",
+        "/etc/network/interfaces",
+        "auto eth1\niface eth1 inet static\n address 10.8.0.9/24\n",
+        "ifup --force eth1",
+        "",
     ),
     "networkd": (
-        r"printf '[Match]\nName=eth1\n[Network]\nAddress=10.8.0.9/24\n' >/etc/systemd/network/10-wired.network; networkctl reload",
-        "/etc/systemd/network/10-wired.network:2",
+        "/etc/systemd/network/10-wired.network",
+        "[Match]\nName=eth1\n[Network]\nAddress=10.8.0.9/24\n",
+        "networkctl reload",
+        "2",
     ),
     "netplan": (
-        r"umask 077; printf 'network:\n  ethernets:\n    eth1:\n      addresses: [10.8.0.9/24]\n' >/etc/netplan/50-cloud-init.yaml; mkdir -p /etc/cloud/cloud.cfg.d; netplan apply",
-        "/etc/netplan/50-cloud-init.yaml:3",
+        "/etc/netplan/50-cloud-init.yaml",
+        "network:\n  ethernets:\n    eth1:\n      addresses: [10.8.0.9/24]\n",
+        "mkdir -p /etc/cloud/cloud.cfg.d; netplan apply",
+        "3",
     ),
     "networkmanager": (
-        r"umask 077; printf '[connection]\nid=w\nuuid=6fc5aaf4-bd9f-476c-a1e6-c0e001d30009\ntype=ethernet\ninterface-name=eth1\n[ipv4]\nmethod=manual\naddress1=10.8.0.9/24\n' >/etc/NetworkManager/system-connections/w.nmconnection; nmcli connection reload; nmcli connection up w",
-        "/etc/NetworkManager/system-connections/w.nmconnection:5",
+        f"{CONNECTIONS}/w.nmconnection",
+        "[connection]\nid=w\nuuid=6fc5aaf4-bd9f-476c-a1e6-c0e001d30009\ntype=ethernet\ninterface-name=eth1\n"
+        "[ipv4]\nmethod=manual\naddress1=10.8.0.9/24\n",
+        "nmcli connection reload; nmcli connection up w",
+        "5",
     ),
 }
 
@@ -217,12 +227,13 @@ def test_what_somebody_else_configured_is_refused_and_taken_over_only_when_asked
     vinfra: Run, hosts: dict[str, LabHost], each: Each, net_lab: Lab, tmp_path: Path
 ) -> None:
     for key, host in hosts.items():
-        run_ssh(net_lab, host, THEIRS[key][0])
+        file, text, command, _ = THEIRS[key]
+        run_ssh(net_lab, host, f"umask 077; cat >>{file}; {command}", stdin=text)
     ours = {"addresses": ["10.8.0.1/24"]}
-    refused = vinfra("plan", wish(tmp_path, hosts, lambda _: {"eth1": ours}), expect=2).stdout
-    for _, place in THEIRS.values():
-        assert place in refused
-    file = wish(tmp_path, hosts, lambda _: {"eth1": {**ours, "takeover": True}})
+    refused = vinfra("plan", wish(tmp_path, hosts, lambda _: {"eth1": ours}, "taken"), expect=2).stdout
+    for path, _, _, line in THEIRS.values():
+        assert f"{path}:{line}" in refused
+    file = wish(tmp_path, hosts, lambda _: {"eth1": {**ours, "takeover": True}}, "taken")
     vinfra("apply", file, "--yes")
     vinfra("plan", file)
     for told in each("ip -br address show eth1; ls /var/lib/vinfra/former").values():

@@ -119,7 +119,7 @@ def _site(resource: Resource | Change, notes: Mapping[str, Any], scope: Scope) -
     specs = {
         item.address.name: manager.settled(module, item.desired, host)
         for item in scope.siblings.values()
-        if item.address.kind == NAME and isinstance(item.desired, Spec)
+        if item.address.kind == NAME and isinstance(item.desired, Spec) and not item.desired.deferred
     }
     if wish is not None:
         specs[name] = wish = manager.settled(module, wish, host)

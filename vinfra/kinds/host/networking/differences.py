@@ -143,6 +143,7 @@ def _objections(site: Site, desired: fields.Spec) -> Iterator[str]:
     for other in (*fields.ports(desired), *((desired.vlan.parent,) if desired.vlan else ())):
         if other not in links and other not in coming:
             yield f"there is no {other} on this host"
+    yield _unsaid(site, desired)
     for port in fields.ports(desired):
         above = links[port].master if port in links else ""
         if above not in ("", name) and port in fields.ports(site.specs.get(above, fields.Spec())):
@@ -155,6 +156,20 @@ def _objections(site: Site, desired: fields.Spec) -> Iterator[str]:
         parent = desired.vlan.parent
         if not networkd.carrier(name, parent, site.host.lines, parent in site.specs):
             yield f"systemd-networkd needs a file of {parent} that names its VLANs: declare it too, `{parent}: {{}}`"
+
+
+def _unsaid(site: Site, desired: fields.Spec) -> str:
+    """What it has and nobody declared, which no file would bring back at boot and most daemons take away at once."""
+    link, name = site.link, site.name
+    if link is None or making.master(name, site.specs) or not making.dirty(site, desired):
+        return ""
+    if desired.addresses is None and link.fixed:
+        return f"{name} has {', '.join(link.fixed)}: say its addresses, or `addresses: []` for none"
+    for key, version in (("gateway", 4), ("gateway6", 6)):
+        ways = link.gateways(version)
+        if ways and getattr(desired, key) is None and ways[0].via and desired.addresses != ():
+            return f"{name} leads everywhere by {ways[0].via}: say its {key}, or `addresses: []`"
+    return ""
 
 
 def clash(site: Site, desired: fields.Spec) -> str:

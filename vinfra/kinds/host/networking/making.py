@@ -1,5 +1,6 @@
 """The step that makes an interface as declared, the one that takes it away, and how a host takes either back itself."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -124,6 +125,7 @@ def step(site: Site, desired: fields.Spec, impact: Impact) -> Step:
         tuple(calls),
         impact,
         timeout=SECONDS,
+        secret=_secret(site),
         guards=(*texts, *_others(site)),
         again=tuple(_again(site, desired, new or (virtual and site.link is None))),
     )
@@ -169,6 +171,11 @@ def taken_over(site: Site) -> dict[str, str]:
         )
         found[line.path] = module.without(claimed, line, before)
     return found
+
+
+def _secret(site: Site) -> bool:
+    """Whether what is taken over whole may hold the key of a wireless network or the like."""
+    return any(re.search(files.SECRETS, text, re.IGNORECASE) for text in (site.former or {}).values())
 
 
 def _names(site: Site) -> tuple[str, ...]:
@@ -220,6 +227,7 @@ def undo(site: Site, desired: fields.Spec) -> Step:
         tuple(calls),
         Impact.RESTART,
         timeout=SECONDS,
+        secret=_secret(site),
         guards=guards,
         again=(*site.manager.recall(site.name, site.was, ()), *(call.argv for call in again)),
     )

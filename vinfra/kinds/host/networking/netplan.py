@@ -145,12 +145,14 @@ def _indent(text: str) -> int:
 
 
 def without(_name: str, line: Line, text: str) -> str:
-    """The file with its block as a comment, and the section as well if nothing is left in it."""
-    lines = text.splitlines()
-    gone = set(_block(lines, line.number - 1))
-    above = next((number for number in range(line.number - 2, -1, -1) if _opens(lines, number, line.number - 1)), None)
-    if above is not None and set(_block(lines, above)) - {above} <= gone | _blank(lines):
+    """The file with its block as a comment, and what is around it as well if nothing is left in that."""
+    lines, inner = text.splitlines(), line.number - 1
+    gone = set(_block(lines, inner))
+    while (above := next((item for item in range(inner - 1, -1, -1) if _opens(lines, item, inner)), None)) is not None:
+        if set(_block(lines, above)) - {above} - gone - _blank(lines):
+            break
         gone.add(above)
+        inner = above
     return files.commented(text, (number + 1 for number in gone))
 
 

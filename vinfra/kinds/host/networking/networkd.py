@@ -87,7 +87,11 @@ def _network(name: str, desired: fields.Spec, plug: Plug | None) -> Iterator[tup
         yield "Network", plug.sort.capitalize(), plug.master
         if plug.primary:
             yield "Network", "PrimarySlave", "yes"
-        return
+    else:
+        yield from _addressing(desired)
+
+
+def _addressing(desired: fields.Spec) -> Iterator[tuple[str, str, str]]:
     for address in desired.addresses or ():
         yield "Network", "Address", address
     if desired.dhcp:
@@ -98,6 +102,8 @@ def _network(name: str, desired: fields.Spec, plug: Plug | None) -> Iterator[tup
         yield "Network", "DNS", server
     if desired.search:
         yield "Network", "Domains", " ".join(desired.search)
+    if not desired.exclusive:
+        yield "Network", "KeepConfiguration", "static"
     # A bridge without a machine in it has no carrier, and is to have its addresses all the same.
     yield "Network", "ConfigureWithoutCarrier", _word(fields.sort(desired) == "bridge")
     for number, route in enumerate(desired.routes or ()):
