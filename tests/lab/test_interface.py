@@ -167,6 +167,7 @@ def test_the_way_in_moves_to_a_bridge_and_no_mistake_there_shuts_us_out(
     vinfra("plan", file)
 
 
+@pytest.mark.slow
 def test_a_controller_killed_before_it_could_confirm(
     vinfra: Run, hosts: dict[str, LabHost], each: Each, inventory: Path, tmp_path: Path
 ) -> None:
@@ -223,6 +224,7 @@ THEIRS = {
 }
 
 
+@pytest.mark.slow
 def test_what_somebody_else_configured_is_refused_and_taken_over_only_when_asked(
     vinfra: Run, hosts: dict[str, LabHost], each: Each, net_lab: Lab, tmp_path: Path
 ) -> None:

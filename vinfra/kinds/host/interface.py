@@ -80,7 +80,7 @@ def _asked_later(item: Resource, host: Host) -> Iterable[str]:
     name = item.address.name
     yield from (path for path in host.lines if path.endswith(f".network.d/vinfra-{name}.conf"))
     if isinstance(desired, Spec) and desired.takeover:
-        yield from (line.path for key in (name, *fields.ports(desired)) for _, line in manager.claims(key, host))
+        yield from (claim.line.path for key in (name, *fields.ports(desired)) for claim in manager.claims(key, host))
 
 
 def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
@@ -124,11 +124,11 @@ def _site(resource: Resource | Change, notes: Mapping[str, Any], scope: Scope) -
     if wish is not None:
         specs[name] = wish = manager.settled(module, wish, host)
     claimed = _claims(name, wish, specs, host) if wish is not None else ()
-    former = {line.path: notes["texts"].get(line.path) or "" for _, line in claimed}
+    former = {claim.line.path: notes["texts"].get(claim.line.path) or "" for claim in claimed}
     return Site(name, host, module, specs, notes["texts"], claimed, former)
 
 
-def _claims(name: str, desired: Spec, specs: Mapping[str, Spec], host: Host) -> tuple[Any, ...]:
+def _claims(name: str, desired: Spec, specs: Mapping[str, Spec], host: Host) -> tuple[manager.Claim, ...]:
     """What others' files say of it; of a port that waits for its bridge or bond, that one answers."""
     above = making.master(name, specs)
     own = () if above and not fields.sort(desired) else manager.claims(name, host)
@@ -185,7 +185,7 @@ def _claimed(site: Site, desired: Spec) -> str:
     """Why what others' files say keeps us from saying anything."""
     if not site.claims:
         return ""
-    line = site.claims[0][1]
+    line = site.claims[0].line
     if not desired.takeover:
         again = "; cloud-init writes it at each boot" if "cloud-init" in line.path else ""
         return f"{line} configures it already ({line.text.strip()}){again}: take it out there, or say takeover: true"

@@ -52,7 +52,8 @@ def found(site: Site, desired: fields.Spec) -> Iterator[FieldChange]:
         yield _cheap(changed(fields.Spec, "mac", there.mac, desired.mac), link is None)
     if any(site.texts.get(path) is not None for path in site.manager.paths(site.name)) and desired.dhcp != site.was:
         yield changed(fields.Spec, "dhcp", site.was, desired.dhcp)
-    yield from (FieldChange("takeover", str(line), "a comment") for _, line in site.claims)
+    if site.claims:
+        yield FieldChange("takeover", ", ".join(str(claim.line) for claim in site.claims), "a comment")
     files = making.dirty(site, desired)
     if files:
         before = {path: site.texts.get(path) for path in files}
@@ -76,6 +77,7 @@ def _structure(site: Site, desired: fields.Spec, there: fields.Spec) -> Iterator
     fresh = before is None
     if sort in ("bridge", "bond"):
         was, wish = (() if fresh else before.ports), after.ports
+        was = tuple(port for port in was if not making.anew(port, site.specs, links))
         # What has addresses loses them when it becomes a port.
         bare = all(not links[port].addresses for port in wish if port in links and port not in was)
         if fresh or set(was) != set(wish):
@@ -95,6 +97,8 @@ def _structure(site: Site, desired: fields.Spec, there: fields.Spec) -> Iterator
         return
     if sort == "vlan":
         pairs = [(key, None if fresh else getattr(before, key), getattr(after, key)) for key in ("id", "parent")]
+        if making.anew(after.parent, site.specs, links):
+            pairs[1] = ("parent", after.parent, f"{after.parent}, made anew")
     else:
         options = site.link if site.link else running.Link(site.name)
         pairs = [(key, one, two) for key, one, two in making.bonded(options, after)]

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from vinfra.kinds.host.networking import fields, files, live, networkd, networkmanager, running
-from vinfra.kinds.host.networking.files import Line
-from vinfra.kinds.host.networking.manager import Host, Manager
+from vinfra.kinds.host.networking.manager import Claim, Host, Manager
 from vinfra.model.action import Impact
 from vinfra.model.step import Call, Exec, Step, Write
 
@@ -27,7 +26,7 @@ class Site:
     manager: Manager
     specs: fields.Specs
     texts: Mapping[str, str | None]
-    claims: tuple[tuple[Manager, Line], ...] = ()
+    claims: tuple[Claim, ...] = ()
     former: Mapping[str, str] | None = None
 
     @property
@@ -84,17 +83,18 @@ def dirty(site: Site, desired: fields.Spec) -> dict[str, str | None]:
     return {path: text for path, text in wished(site, desired).items() if site.texts.get(path) != text}
 
 
-def anew(site: Site, desired: fields.Spec) -> bool:
-    """Whether the kernel must make it anew: a VLAN's tag and parent and how a bond shares are fixed when it is made."""
-    link = site.link
-    if link is None or not link.sort:
+def anew(name: str, specs: fields.Specs, links: running.Links) -> bool:
+    """Whether the kernel must make it anew: a VLAN's tag and parent and how a bond shares are fixed when it is made.
+
+    A VLAN goes with its parent.
+    """
+    link, desired = links.get(name), specs.get(name)
+    if link is None or desired is None or link.sort != fields.sort(desired):
         return False
-    told = link.options
     if desired.vlan:
-        return (told.get("id"), link.parent) != (desired.vlan.id, desired.vlan.parent)
-    if desired.bond:
-        return any(before != after for _, before, after in bonded(link, desired.bond))
-    return False
+        told = (link.options.get("id"), link.parent)
+        return told != (desired.vlan.id, desired.vlan.parent) or anew(link.parent, specs, links)
+    return desired.bond is not None and any(before != after for _, before, after in bonded(link, desired.bond))
 
 
 def bonded(link: running.Link, bond: fields.Bond) -> Iterator[tuple[str, object, object]]:
@@ -109,11 +109,11 @@ def bonded(link: running.Link, bond: fields.Bond) -> Iterator[tuple[str, object,
 def step(site: Site, desired: fields.Spec, impact: Impact) -> Step:
     """Files, then whoever manages them, then what is still missing: in one round trip, and taken back as one."""
     name, module, texts = site.name, site.manager, dirty(site, desired)
-    new, virtual = anew(site, desired), bool(fields.sort(desired))
+    new, virtual = anew(name, site.specs, site.host.links), bool(fields.sort(desired))
     calls: list[Call] = [*_taken_over(site), *(module.before(name, desired, site.was) if texts else ())]
     calls += [live.gone(name)] if new else []
     calls += _written(module, texts)
-    if texts or site.claims:
+    if texts or site.claims or new:
         changed = tuple(port for port in fields.ports(desired) if texts.keys() & set(module.paths(port)))
         calls += module.count(name, desired, site.was, changed)
     calls += [live.make(name, desired)] if virtual else []
@@ -145,7 +145,7 @@ def _written(module: Manager, texts: Mapping[str, str | None]) -> list[Call]:
 
 def _others(site: Site) -> tuple[str, ...]:
     """Files that are not ours and change all the same: those that are taken over."""
-    own = [line.path for _, line in site.claims]
+    own = [claim.line.path for claim in site.claims]
     return (*own, *((NO_CLOUD,) if any("cloud-init" in path for path in own) else ()))
 
 
@@ -164,22 +164,15 @@ def _taken_over(site: Site) -> Iterator[Call]:
 def taken_over(site: Site) -> dict[str, str]:
     """What each file that is taken over says afterwards; "" when it cannot be said."""
     found: dict[str, str] = {}
-    for module, line in site.claims:
+    for module, line, name in site.claims:
         before = found.get(line.path, (site.former or {}).get(line.path, ""))
-        claimed = next(
-            (word for word in _names(site) if any(module.claims(word, None, {line.path: (line,)}))), site.name
-        )
-        found[line.path] = module.without(claimed, line, before)
+        found[line.path] = module.without(name, line, before)
     return found
 
 
 def _secret(site: Site) -> bool:
     """Whether what is taken over whole may hold the key of a wireless network or the like."""
     return any(re.search(files.SECRETS, text, re.IGNORECASE) for text in (site.former or {}).values())
-
-
-def _names(site: Site) -> tuple[str, ...]:
-    return (site.name, *fields.ports(site.specs.get(site.name)))
 
 
 def _again(site: Site, desired: fields.Spec | None, new: bool) -> Iterator[tuple[str, ...]]:
@@ -217,7 +210,7 @@ def undo(site: Site, desired: fields.Spec) -> Step:
     texts = {path: site.texts.get(path) for path in dirty(site, desired)}
     calls: list[Call] = _written(site.manager, texts)
     calls += [Write(path, text.encode("utf-8", "surrogateescape")) for path, text in (site.former or {}).items()]
-    new = bool(fields.sort(desired)) and (site.link is None or anew(site, desired))
+    new = bool(fields.sort(desired)) and (site.link is None or anew(site.name, site.specs, site.host.links))
     back = list(_again(site, desired, new))
     calls += [Exec(argv, ok=(0, 1, 2, 4, 10)) for argv in back]
     guards = (*texts, *(site.former or {}))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from vinfra.kinds.host.networking import fields, files, ifupdown, netplan, networkd, networkmanager, running
 from vinfra.kinds.host.networking.files import Line, Lines
@@ -132,16 +132,20 @@ def _known(there: tuple[str, ...]) -> str:
     return f"; {', '.join(there)} does" if there else ""
 
 
-def claims(name: str, host: Host) -> tuple[tuple[Manager, Line], ...]:
-    """Where files that are not ours say something of it, among the managers that are there."""
-    found = [
-        (MANAGERS[key], line)
-        for key in _there(host)
-        for line in MANAGERS[key].claims(name, host.links.get(name), host.lines)
-    ]
-    firsts: dict[str, tuple[Manager, Line]] = {}
-    for module, line in found:
-        firsts.setdefault(line.path, (module, line))
+class Claim(NamedTuple):
+    """Where a file that is not ours says something of an interface."""
+
+    manager: Manager
+    line: Line
+    name: str
+
+
+def claims(name: str, host: Host) -> tuple[Claim, ...]:
+    """The first such line of each file, among those of the managers that are there."""
+    firsts: dict[str, Claim] = {}
+    for key in _there(host):
+        for line in MANAGERS[key].claims(name, host.links.get(name), host.lines):
+            firsts.setdefault(line.path, Claim(MANAGERS[key], line, name))
     return tuple(firsts.values())
 
 

@@ -1,5 +1,6 @@
 """What of an interface's declaration makes no sense, before any host is asked."""
 
+import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
 
@@ -20,6 +21,9 @@ def _problems(name: str, desired: fields.Spec) -> Iterator[str]:
     doubled = [port for port in fields.ports(desired) if fields.ports(desired).count(port) > 1]
     if doubled:
         yield f"port {doubled[0]} is named twice"
+    told = re.fullmatch(r"(.+)\.([0-9]+)", name)
+    if told and desired.vlan and told.groups() != (desired.vlan.parent, str(desired.vlan.id)):
+        yield f"vlan: {name} would be VLAN {told[2]} of {told[1]}; name it otherwise"
     if desired.vlan and not 1 <= desired.vlan.id <= 4094:
         yield "vlan: write an id from 1 to 4094"
     if desired.bridge and not 0 <= desired.bridge.delay <= 30:
