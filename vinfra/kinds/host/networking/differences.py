@@ -53,7 +53,8 @@ def found(site: Site, desired: fields.Spec) -> Iterator[FieldChange]:
     if any(site.texts.get(path) is not None for path in site.manager.paths(site.name)) and desired.dhcp != site.was:
         yield changed(fields.Spec, "dhcp", site.was, desired.dhcp)
     if site.claims:
-        yield FieldChange("takeover", ", ".join(str(claim.line) for claim in site.claims), "a comment")
+        taken = ", ".join(str(claim.line) for claim in site.claims)
+        yield FieldChange("takeover", None, f"{taken} as a comment")
     files = making.dirty(site, desired)
     if files:
         before = {path: site.texts.get(path) for path in files}
