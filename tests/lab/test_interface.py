@@ -138,7 +138,7 @@ def test_a_bridge_is_made_kept_brought_again_and_taken_away(
 def test_the_way_in_moves_to_a_bridge_and_no_mistake_there_shuts_us_out(
     vinfra: Run, hosts: dict[str, LabHost], each: Each, tmp_path: Path
 ) -> None:
-    """Each host another mistake: no address at all, a wrong one, a wrong network's, one more port without need."""
+    """Each host another mistake: no address at all, a wrong one, a wrong network's, and down."""
 
     def moved(number: int) -> dict[str, Any]:
         return {"br5": {"bridge": {"ports": ["eth0"]}, "addresses": [address(number)], "gateway": "10.77.0.1"}}

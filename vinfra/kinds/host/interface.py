@@ -151,7 +151,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     changes = tuple(differences.found(site, desired))
     if reason := differences.clash(site, desired):
         return refused(action, reason, changes)
-    if not changes:
+    if not changes and not site.claims:
         return Delta(Action.NOOP)
     if site.link is None and not fields.sort(desired):
         found = bringers(scope, "kernel_module:", "package:", "operation:")

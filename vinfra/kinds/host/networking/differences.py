@@ -52,7 +52,7 @@ def found(site: Site, desired: fields.Spec) -> Iterator[FieldChange]:
         yield _cheap(changed(fields.Spec, "mac", there.mac, desired.mac), link is None)
     if any(site.texts.get(path) is not None for path in site.manager.paths(site.name)) and desired.dhcp != site.was:
         yield changed(fields.Spec, "dhcp", site.was, desired.dhcp)
-    if site.claims:
+    if site.claims and desired.takeover:
         taken = ", ".join(str(claim.line) for claim in site.claims)
         yield FieldChange("takeover", None, f"{taken} as a comment")
     files = making.dirty(site, desired)
