@@ -53,10 +53,17 @@ READ_ONLY: dict[str, tuple[Reads, ...]] = {
     "dumpe2fs": (Reads(("-h",)),),
     "findmnt": (Reads(("-J", "-l", "-o")),),
     "getent": (Reads(),),
-    "ip": tuple(Reads(("-j", noun, "show")) for noun in ("addr", "route", "link")),
+    # grep(1) has no option that writes; what is left out by -v never leaves the host.
+    "grep": (Reads(("-RnHivE", "-e")),),
+    "ip": (
+        *(Reads(("-j", noun, "show")) for noun in ("addr", "route", "link")),
+        *(Reads(("-j", *options, "show")) for options in (("-d", "addr"), ("-6", "route"))),
+    ),
     "ls": (Reads(free=True),),
     "lsblk": (Reads(free=True),),
     "lvs": (Reads(_LVM),),
+    # nmcli(1): `connection show` takes no property to set, and without --show-secrets tells none.
+    "nmcli": (Reads(("-t", "-f", "UUID,DEVICE,FILENAME", "connection", "show", "--active")),),
     "nproc": (Reads(),),
     "pvs": (Reads(_LVM),),
     "rpm": (Reads(("-q",), ("--qf",)),),

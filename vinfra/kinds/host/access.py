@@ -26,6 +26,7 @@ PATTERNS = (
     "/etc/network/interfaces*",
     "/etc/netplan/*",
     "/etc/systemd/network/*",
+    "/etc/NetworkManager/*",
     "/etc/nftables.conf",
 )
 

@@ -111,9 +111,10 @@ carried = ownership.carried
 own = network_xml.own
 
 
-def references(_name: str, _desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
-    """After the hypervisor."""
-    return frozenset(), frozenset({HYPERVISOR})
+def references(_name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
+    """After the hypervisor, and after the host's bridge that it leads out by."""
+    bridge = desired.bridge if isinstance(desired, Spec) and desired.mode == "bridge" else None
+    return frozenset(), frozenset({HYPERVISOR, *((f"interface:{bridge}",) if isinstance(bridge, str) else ())})
 
 
 def ask(_scope: Scope, _answers: Answers) -> Iterable[Question]:

@@ -35,7 +35,7 @@ def problem(cidr: str, dhcp: bool | str | None) -> str:
 def bringers_of(bridge: str | None, scope: Scope) -> list[str]:
     """What of this plan may bring a bridge that the host does not have; nothing when it has it."""
     there = bridge in (scope.facts.get("interfaces") or {})
-    return [] if there else bringers(scope, "operation:", "service:", "file:")
+    return [] if there else bringers(scope, f"interface:{bridge}", "operation:", "service:", "file:")
 
 
 def clash(name: str, wish: Mapping[str, Any], others: Iterable[Found], one: Found | None, scope: Scope) -> str:

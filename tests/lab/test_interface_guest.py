@@ -1,0 +1,78 @@
+"""VLANs, bonds and what stands on them, on a whole machine: once for each manager of networks.
+
+eth0 is the way in, set up by ifupdown in /etc/network/interfaces; eth1 and eth2 are on one segment with 10.88.0.1.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Run, blueprint
+from .guest import Guest
+
+NETPLAN = "umask 077; echo 'network: {version: 2, ethernets: {eth9: {optional: true}}}' >/etc/netplan/01-base.yaml"
+READY = {
+    "ifupdown": "true",
+    "networkd": "systemctl enable --now systemd-networkd",
+    "netplan": f"{NETPLAN}; systemctl enable --now systemd-networkd; netplan apply",
+    "networkmanager": "systemctl enable --now NetworkManager; nm-online -q -t 5; true",
+}
+STACK: dict[str, Any] = {
+    "eth1": {"mtu": 1480},
+    "bond0": {"bond": {"mode": "active-backup", "ports": ["eth1", "eth2"], "primary": "eth1"}, "mtu": 1480},
+    "tag0": {"vlan": {"id": 110, "parent": "bond0"}, "addresses": ["10.110.0.5/24", "fd00:110::5/64"]},
+    "br0": {"bridge": {"ports": ["bond0"]}, "addresses": ["10.88.0.5/24"], "mtu": 1480},
+}
+PING = "ping -c 1 -W 5 10.88.0.1 >/dev/null && echo there"
+KINDS = "ip -d link | grep -Eo ' (bond mode [a-z-]+|vlan .* id [0-9]+|bridge) '"
+
+
+def wish(folder: Path, interfaces: dict[str, Any], name: str = "net") -> Path:
+    return blueprint(folder, {"guest": {"interfaces": interfaces}}, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("manager", READY)
+@pytest.mark.timeout(600)
+def test_a_bridge_over_a_bond_with_a_vlan_beside_it(
+    guest: Guest, guest_vinfra: Run, tmp_path: Path, manager: str
+) -> None:
+    guest.run(READY[manager])
+    file = wish(tmp_path, STACK)
+    guest_vinfra("apply", file, "--yes")
+    guest_vinfra("plan", file)
+    assert guest.run(PING) == "there\n"
+    told = guest.run(KINDS)
+    assert "bond mode active-backup" in told
+    assert "id 110" in told
+    assert "currently active slave: eth1" in guest.run("cat /proc/net/bonding/bond0").lower()
+    # Made anew: another tag, another way of sharing.
+    other = {**STACK, "bond0": {"bond": {"mode": "balance-xor", "ports": ["eth1", "eth2"]}, "mtu": 1480}}
+    other["tag0"] = {**STACK["tag0"], "vlan": {"id": 111, "parent": "bond0"}}
+    file = wish(tmp_path, other)
+    guest_vinfra("apply", file, "--yes")
+    guest_vinfra("plan", file)
+    told = guest.run(KINDS)
+    assert "bond mode balance-xor" in told
+    assert "id 111" in told
+    nothing = wish(tmp_path, {})
+    guest_vinfra("apply", nothing, "--yes")
+    guest_vinfra("plan", nothing)
+    assert guest.run("ip -br link | grep -cE '^(br|bond)' || true") == "0\n"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_way_in_by_a_tag_that_nobody_knows_comes_back(guest: Guest, guest_vinfra: Run, tmp_path: Path) -> None:
+    before = guest.run("ip -br address show eth0; ip route; cat /etc/network/interfaces")
+    tagged = {
+        "eth0": {"addresses": [], "takeover": True},
+        "eth0.110": {"vlan": {"id": 110, "parent": "eth0"}, "addresses": ["10.77.0.11/24"], "gateway": "10.77.0.1"},
+    }
+    told = guest_vinfra("apply", wish(tmp_path, tagged), "--yes", expect=1).stdout
+    assert "taken it back by itself" in told
+    assert guest.run("ip -br address show eth0; ip route; cat /etc/network/interfaces") == before
+    assert guest.run("ip link show eth0.110 2>/dev/null; ls /etc/network/interfaces.d; ls /run/vinfra").split() == [
+        "lease.lock"
+    ]
