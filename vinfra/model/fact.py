@@ -30,6 +30,11 @@ class Fact:
         return tuple(self.path.split("."))
 
 
+def stands_for_any(part: str) -> bool:
+    """Whether a part stands for any name."""
+    return part.isupper()
+
+
 def outline(facts: Iterable[Fact]) -> dict[str, Any]:
     """The facts as a tree; leaves are Facts."""
     tree: dict[str, Any] = {}
@@ -43,6 +48,6 @@ def outline(facts: Iterable[Fact]) -> dict[str, Any]:
 
 def known(tree: Mapping[str, Any], name: str) -> Any:
     """What is declared under this name, or under the one in capitals that stands for any; None for nothing."""
-    if name in tree and not name.isupper():
+    if name in tree and not stands_for_any(name):
         return tree[name]
-    return next((below for key, below in tree.items() if key.isupper()), None)
+    return next((below for key, below in tree.items() if stands_for_any(key)), None)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vinfra.model.fact import FLAG, NUMBER, TEXT, TEXTS, WHOLE, Fact, outline
+from vinfra.model.fact import FLAG, NUMBER, TEXT, TEXTS, WHOLE, Fact, outline, stands_for_any
 
 Facts = Mapping[str, Sequence[Fact]]
 
@@ -67,8 +67,8 @@ def _below(node: Any) -> dict[str, Any]:
     if isinstance(node, Fact):
         words = f"{node.doc} ({node.unit})" if node.unit else node.doc
         return {"description": words, **_TYPES[node.sort], "examples": [node.example]}
-    named = {key: _below(below) for key, below in node.items() if not key.isupper()}
-    rest = next((_below(below) for key, below in node.items() if key.isupper()), False)
+    named = {key: _below(below) for key, below in node.items() if not stands_for_any(key)}
+    rest = next((_below(below) for key, below in node.items() if stands_for_any(key)), False)
     made: dict[str, Any] = {"type": ["object", "null"]}
     if named:
         made |= {"properties": named, "required": sorted(named)}
