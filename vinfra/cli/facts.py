@@ -64,7 +64,10 @@ def _known(topics: tuple[str, ...], names: list[str]) -> list[str]:
         node = tree
         for part in filter(None, path.split(".")):
             if not isinstance(node, dict) or part not in node:
-                raise UsageError(f"there is no fact {name!r}{near(part, node)}", "docs/reference/facts.md has all")
+                raise UsageError(
+                    f"there is no fact {name!r}{near(part, node if isinstance(node, dict) else ())}",
+                    "docs/reference/facts.md has all",
+                )
             node = node[part]
             if isinstance(node, dict) and any(map(stands_for_any, node)):
                 break  # below are names that only hosts know, and those may hold dots

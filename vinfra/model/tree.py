@@ -73,11 +73,15 @@ def _files(question: ReadTree, text: str) -> dict[str, str]:
     """Lines by path, which ends at the first colon behind a last part that was asked for: PCI addresses have colons."""
     leaves = {path.rpartition("/")[2] for path in question.files}
     found: dict[str, list[str]] = {}
+    before = ""
     for line in text.split("\n"):
         path, colon, rest = line.partition(":")
         while colon and path.rpartition("/")[2] not in leaves:
             more, colon, rest = rest.partition(":")
             path = f"{path}:{more}"
-        if colon:
-            found.setdefault(path, []).append(rest)
+        if colon and path != before:  # two patterns may have found it: the last one counts
+            found[path] = [rest]
+            before = path
+        elif colon:
+            found[path].append(rest)
     return {path: "\n".join(lines) for path, lines in found.items()}
