@@ -13,6 +13,7 @@ from vinfra.lab import Lab
 from vinfra.transport import probe
 
 from .conftest import ROOT, Run, Ssh, blueprint, first
+from .guest import Guest
 
 SCHEMA = json.loads((ROOT / "schemas/facts.schema.json").read_text())
 
@@ -129,3 +130,62 @@ def test_the_question_reads_the_same_in_every_shell(clean_lab: Lab, ssh: Ssh, sh
     assert found["memory"]["total"]
     assert found["interfaces"]
     assert found["cpu"]["threads"]
+
+
+MADE = """set -e
+pvcreate -qq /dev/vdb; vgcreate -qq vg-0 /dev/vdb; lvcreate -qq -Wn -n data -L 64M vg-0; mkfs.ext4 -q -L facts /dev/vg-0/data
+mkdir -p '/srv/with space'; mount /dev/vg-0/data '/srv/with space'
+modprobe 8021q; modprobe bonding max_bonds=0; modprobe bridge
+ip link add bond7 type bond mode active-backup; ip link set eth1 down; ip link set eth1 master bond7; ip link set bond7 up
+ip link add link bond7 name bond7.7 type vlan id 7; ip link add br7 type bridge; ip link set bond7.7 master br7
+echo 8 >/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages
+udevadm settle"""
+# Where a program that reads could write; not where the journal notes that somebody logged in.
+WRITTEN = (
+    "find /run /etc /var/lib /var/cache -xdev -newer /root/before -type f ! -path '/run/log/*' ! -path '/run/systemd/*'"
+)
+
+
+def test_a_whole_machine_tells_what_a_container_has_not(guest: Guest, guest_vinfra: Run) -> None:
+    guest.run(MADE)
+    product = guest.run("cat /sys/class/dmi/id/product_name").strip()
+    guest.run("touch /root/before; sleep 1")
+    found = facts_of(guest_vinfra, "guest")
+    assert (
+        guest.run(f"{WRITTEN} ! -path '/var/lib/chrony/*' ! -path '/run/vinfra/*' ! -name utmp ! -name 'motd*' ! -name lastlog") == ""
+    )
+    assert found["volume_groups"]["vg-0"]["volumes"] == {"data": 64 << 20}
+    assert found["volume_groups"]["vg-0"]["free"] == int(guest.run("vgs --noheadings --units b --nosuffix -o vg_free"))
+    assert found["disks"]["vdb"]["filesystem"] == "LVM2_member"
+    assert found["disks"]["vdb"]["mountpoints"] == ["/srv/with space"]
+    assert found["disks"]["vdb"]["transport"] == "virtio"
+    assert "/" in found["disks"]["vda"]["mountpoints"]
+    assert found["disks"]["vda"]["partitions"]
+    mounted = found["filesystems"]["/srv/with space"]
+    assert (mounted["type"], mounted["device"]) == ("ext4", "/dev/mapper/vg--0-data")
+    assert 0 < mounted["available"] <= mounted["size"] < 64 << 20
+    links = found["interfaces"]
+    assert (links["bond7"]["sort"], links["bond7"]["mode"], links["bond7"]["ports"]) == (
+        "bond",
+        "active-backup",
+        ["eth1"],
+    )
+    assert [links["bond7.7"][key] for key in ("sort", "vlan", "parent", "master")] == ["vlan", 7, "bond7", "br7"]
+    assert (links["br7"]["ports"], links["eth1"]["master"]) == (["bond7.7"], "bond7")
+    assert (links["eth0"]["sort"], links["eth0"]["driver"]) == ("physical", "virtio_net")
+    assert found["pci"][links["eth0"]["pci"]]["sort"] == "network"
+    assert found["default"] == {"interface": "eth0", "gateway": "10.77.0.1"}
+    assert set(found["numa"]) == {"0", "1"}
+    assert found["numa"]["0"]["hugepages"]["2MiB"] == {"total": 8, "free": 8}
+    assert found["hugepages"]["2MiB"]["total"] == 8
+    assert found["numa"]["0"]["distances"] == {"0": 10, "1": 20}
+    assert found["hardware"]["vendor"] == "QEMU"
+    assert found["hardware"]["product"] == product
+    assert found["firmware"]["mode"] == "bios"
+    assert found["inside"] == {"container": None, "machine": found["virtualization"], "hypervisor": True}
+    assert found["kernel_arguments"]["net.ifnames"] == "0"
+    assert {"8021q", "bonding", "bridge"} <= set(found["kernel_modules"])
+    assert found["kernels"] == [found["kernel"]]
+    assert found["reboot"] == {"required": False, "kernel": None, "packages": None}
+    assert found["time"]["service"] == "chrony"
+    assert found["usage"]["disks"]["vda"]["read"] > 0
