@@ -79,6 +79,7 @@ def start(size: int) -> Fleet:
         ["mkdir", "-p", f"{root}/fleet", f"{root}/run/sshd"],
         ["mount", "--bind", str(folder), f"{root}/fleet"],
         ["mount", "-t", "proc", "proc", f"{root}/proc"],
+        ["mount", "-t", "sysfs", "sysfs", f"{root}/sys"],
         ["mount", "--rbind", "/dev", f"{root}/dev"],
     ):
         subprocess.run(command, check=True)

@@ -17,12 +17,13 @@ from xml.etree import ElementTree
 from vinfra import engine
 from vinfra.errors import Unreachable
 from vinfra.look.look import Look
+from vinfra.model import tree
 from vinfra.model.action import Impact
 from vinfra.model.mark import DIRECTORY, GUEST_NAMESPACE, Mark, parse
 from vinfra.model.outcome import Observers, Outcome
 from vinfra.model.plan import Plan
 from vinfra.model.question import Exec as Ask
-from vinfra.model.question import Question, Raw, ReadFile, ReadLibvirt, ReadMarks
+from vinfra.model.question import Question, Raw, ReadFile, ReadLibvirt, ReadMarks, ReadTree
 from vinfra.model.request import Consent, Request
 from vinfra.model.step import Append, AwaitGuest, Call, Step, StepResult, Verb, Virt, Write
 from vinfra.transport.secrets import Secrets
@@ -106,8 +107,8 @@ class Host:
                 return Raw(0, "\n".join(self.lines).encode())
             case Ask(("nproc",)):
                 return Raw(0, b"16")
-            case ReadFile("/proc/meminfo"):
-                return Raw(0, f"MemTotal: {self.memory // 1024} kB\n".encode())
+            case ReadTree():
+                return Raw(0, tree.answer({"/proc/meminfo": f"MemTotal: {self.memory // 1024} kB"}))
             case Ask(("stat", *words)):  # of all paths only /etc is there
                 lines = (f"stat: cannot statx '{path}': No such file or directory" for path in words if path != "/etc")
                 return Raw(1, b"41ed:root:root:0:0:4096:0.0:/etc", "\n".join(lines))

@@ -72,6 +72,7 @@ def test_explain_lists_and_vars(vinfra: Any) -> None:
 def test_the_reference_and_the_schemas_are_written(vinfra: Any, tmp_path: Path) -> None:
     assert vinfra("explain", "--write", str(tmp_path / "ref"))[0] == 0
     names = {"impact.md", "site.md", "kinds.md", "commands.md", "blueprint.md", "inventory.md", "reading.md"}
+    names.add("facts.md")
     assert {file.name for file in (tmp_path / "ref").iterdir()} == names
     assert vinfra("schema", "--write", str(tmp_path / "sch"))[0] == 0
     assert (tmp_path / "sch" / "blueprint.schema.json").exists()

@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 from tests.laws.disk import Disk, Entry, Failed
 from vinfra.kinds.host.packages import apt
 from vinfra.kinds.host.systemd.units import full
+from vinfra.model import tree
 from vinfra.model.question import Exec as Ask
-from vinfra.model.question import Question, Raw, ReadFile
+from vinfra.model.question import Question, Raw, ReadFile, ReadTree
 from vinfra.model.step import Append, Call, Exec, Write
 
 FOLDERS = (
@@ -87,10 +88,11 @@ class Linux:
 
     def told(self, question: Question) -> Raw:
         match question:
-            case ReadFile("/proc/uptime"):
-                return Raw(0, f"{self.uptime:.2f} 0.00\n".encode())
-            case ReadFile("/proc/meminfo"):
-                return Raw(0, b"MemTotal: 67108864 kB\n")
+            case ReadTree():
+                known = {"/proc/uptime": f"{self.uptime:.2f} 0.00", "/proc/meminfo": "MemTotal: 67108864 kB"}
+                return Raw(
+                    0, tree.answer({**known, "/etc/os-release": self.disk.read(ReadFile("/etc/os-release")).text})
+                )
             case ReadFile():
                 return self.disk.read(question)
             case Ask((program, *words)):

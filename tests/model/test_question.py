@@ -3,7 +3,7 @@
 import pytest
 
 from vinfra.kinds.host.packages.apt import SIMULATE
-from vinfra.model.question import Exec, QuestionRefused
+from vinfra.model.question import Exec, QuestionRefused, ReadTree
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,9 @@ from vinfra.model.question import Exec, QuestionRefused
         ("ip", "-j", "addr", "add", "10.0.0.1/8", "dev", "lo"),
         ("sha256sum", "-c", "x"),
         ("dpkg-query", "--admindir=/x", "-W"),
+        ("vgs", "--reportformat", "json"),
+        ("ip", "-d", "-j", "link", "delete", "x"),
+        ("df", "-P", "-k", "-T", "-l", "--sync"),
     ],
 )
 def test_what_could_write_cannot_be_asked(argv: tuple[str, ...]) -> None:
@@ -42,3 +45,35 @@ def test_what_could_write_cannot_be_asked(argv: tuple[str, ...]) -> None:
 )
 def test_what_only_reads_can(argv: tuple[str, ...]) -> None:
     assert Exec(argv).argv == argv
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/proc/kmsg",
+        "/proc/1/environ",
+        "/proc/[0-9]*/environ",
+        "/sys/kernel/tracing/trace_pipe",
+        "/sys/kernel/debug/x",
+        "/sys/bus/pci/devices/*/rom",
+        "/sys/class/net/*",
+        "/sys/class/net/*/*",
+        "/sys/class/../../etc/shadow",
+        "/sys/class/net/x y/mtu",
+        "/sys/class/net/$(id)/mtu",
+        "/sys/class/net/a;id/mtu",
+        "/etc/shadow",
+        "/etc/*/os-release",
+        "sys/class/net/mtu",
+    ],
+)
+def test_what_is_not_small_and_harmless_is_not_read_in_bulk(path: str) -> None:
+    with pytest.raises(QuestionRefused):
+        ReadTree((path,))
+
+
+@pytest.mark.parametrize("path", ["/a b", "/a;id", "/$(id)", "/../x", "/a'b", "/a\n/b", "/{a,b}", "-n"])
+def test_no_pattern_means_anything_else_to_a_shell(path: str) -> None:
+    for asked in ({"links": (path,)}, {"names": (path,)}):
+        with pytest.raises(QuestionRefused):
+            ReadTree(**asked)

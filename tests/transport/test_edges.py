@@ -16,7 +16,7 @@ import pytest
 import vinfra.transport
 from vinfra.errors import HostKeyRefused, InputError, TransportError, Unreachable
 from vinfra.model.inventory import Host, Inventory
-from vinfra.model.question import Exec, PyinfraFact, Raw, ReadFile, ReadLibvirt, ReadMarks
+from vinfra.model.question import Exec, PyinfraFact, Raw, ReadFile, ReadLibvirt, ReadMarks, ReadTree
 from vinfra.model.step import Exec as Run
 from vinfra.model.step import Step
 from vinfra.transport import recorded
@@ -60,6 +60,7 @@ def test_recordings_come_back_as_they_were(tmp_path: Path) -> None:
         ReadFile("/bin/x", 10): Raw(0, b"\x00\xff"),
         ReadMarks(): Raw(1, b"", "no"),
         ReadLibvirt("pools"): Raw(0, b"virsh > "),
+        ReadTree(("/sys/class/net/*/mtu",), names=("/dev/kvm",)): Raw(0, b"/dev/kvm\n=links\n=files\n"),
         PyinfraFact("server.Which", (("command", "sh"),)): Raw(0, "é\n".encode()),
     }
     recording = recorded.Recording()

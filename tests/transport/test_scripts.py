@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vinfra.errors import TransportError
-from vinfra.model import mark
+from vinfra.model import mark, question
 from vinfra.model.question import (
     READ_ONLY,
     Exec,
@@ -20,9 +20,11 @@ from vinfra.model.question import (
     ReadFile,
     ReadMarks,
     Reads,
+    ReadTree,
 )
 from vinfra.model.step import SCRATCH, Append, Call, Shell, Step, Write
 from vinfra.model.step import Exec as Run
+from vinfra.model.tree import Tree, parse
 from vinfra.transport import probe, pyinfra_facts, shell, steps
 
 SHELLS = [command for command in (["dash"], ["bash", "--posix"], ["busybox", "sh"]) if shutil.which(command[0])]
@@ -76,6 +78,69 @@ def test_questions(sh: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     }
     answers = ask([*questions, *questions], sh)
     assert {question: (raw.returncode, raw.out) for question, raw in answers.items()} == questions
+
+
+def test_many_small_files(sh: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(question, "KERNEL", (f"{tmp_path}/",))
+    for name, value in (("eth0", "1500"), ("a:b.0", "9000\nmore: /x/mtu:5"), ("b@d$(id)", "7")):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "mtu").write_text(f"{value}\n")
+        (tmp_path / name / "deep/speed").write_bytes(b"\x06\0\0\xff")
+    (tmp_path / "link").symlink_to("eth0/mtu")
+    (tmp_path / "eth0/long").write_text("line\n" * 9)
+    asked = ReadTree(
+        (*(f"{tmp_path}/*/{leaf}" for leaf in ("mtu", "deep/speed", "none", "long")), f"{tmp_path}/eth0/mtu"),
+        (f"{tmp_path}/l*", f"{tmp_path}/none"),
+        (f"{tmp_path}/eth[0-9]*", f"{tmp_path}/eth0/mtu", f"{tmp_path}/none", f"{tmp_path}/no*"),
+        lines=3,
+    )
+    raw = ask([asked], sh)[asked]
+    assert raw.returncode == 0
+    found = parse(asked, raw)
+    assert found.names == {f"{tmp_path}/eth0", f"{tmp_path}/eth0/mtu"}
+    assert found.links == {f"{tmp_path}/link": "eth0/mtu"}
+    assert found.files[f"{tmp_path}/a:b.0/mtu"] == "9000\nmore: /x/mtu:5"
+    assert found.files[f"{tmp_path}/b@d$(id)/mtu"] == "7"
+    assert found.files[f"{tmp_path}/eth0/deep/speed"] == "\x06\0\0\udcff"
+    assert found.files[f"{tmp_path}/eth0/long"] == "line\nline\nline"
+    assert len(found.files) == 7
+    assert found.below(str(tmp_path), "mtu")["eth0"] == {"mtu": "1500"}
+
+
+def test_more_files_than_a_command_line_takes(sh: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(question, "KERNEL", (f"{tmp_path}/",))
+    for number in range(4200):
+        folder = tmp_path / f"{number:04}"
+        folder.mkdir()
+        (folder / "mtu").write_text(f"{number}\n")
+    asked = ReadTree((f"{tmp_path}/*/mtu",))
+    found = parse(asked, ask([asked], sh)[asked])
+    assert [found.text(f"{tmp_path}/{number:04}/mtu") for number in (0, 4199)] == ["0", "4199"]
+    assert len(found.files) == 4200
+
+
+def test_nothing_to_read_is_an_empty_answer(sh: list[str]) -> None:
+    for asked in (ReadTree(), ReadTree(("/sys/class/net/*/none",)), ReadTree(names=("/none",))):
+        raw = ask([asked], sh)[asked]
+        assert (raw.returncode, parse(asked, raw)) == (0, Tree())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_what_may_not_be_read_leaves_the_rest(sh: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path("/dev/shm") / f"vinfra-tree-{os.getpid()}"
+    monkeypatch.setattr(question, "KERNEL", (f"{folder}/",))
+    asked = ReadTree((f"{folder}/*/serial", f"{folder}/*/mtu"))
+    nonce = shell.new_nonce()
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *sh]
+    try:
+        (folder / "eth0").mkdir(parents=True)
+        (folder / "eth0/serial").write_text("x\n")
+        (folder / "eth0/serial").chmod(0o400)
+        (folder / "eth0/mtu").write_text("1500\n")
+        raw = probe.parse_probe(run(probe.probe_script([asked], nonce), nobody)[0], [asked], nonce)[asked]
+    finally:
+        shutil.rmtree(folder)
+    assert (raw.returncode, parse(asked, raw).files) == (0, {f"{folder}/eth0/mtu": "1500"})
 
 
 def test_marks_of_all_blueprints(sh: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,13 +46,16 @@ def explain(
 
 
 def _pages() -> dict[str, str]:
+    from vinfra.kinds.host.facts import documented
     from vinfra.kinds.registry import kinds
     from vinfra.model.question import READ_ONLY
+    from vinfra.report.fact_pages import facts_page
     from vinfra.report.pages import pages
     from vinfra.report.schema import schemas
     from vinfra.text.template import PRECEDENCE
 
-    return pages(kinds(), command_docs(), schemas(kinds()), READ_ONLY, PRECEDENCE)
+    made = pages(kinds(), command_docs(), schemas(kinds()), READ_ONLY, PRECEDENCE)
+    return {**made, "facts.md": facts_page(documented())}
 
 
 def command_docs() -> list[Any]:

@@ -23,17 +23,18 @@ def schema(
     """JSON Schemas of blueprints and inventories, for editors. Prints them, or writes them to a directory."""
     from vinfra.cli.output import Output
     from vinfra.errors import ExitCode
+    from vinfra.kinds.host.facts import documented
     from vinfra.kinds.registry import kinds
     from vinfra.report.as_json import document, dumps
     from vinfra.report.schema import schemas
     from vinfra.report.schema import write as write_all
 
-    made = {file: text for file, text in schemas(kinds()).items() if file.startswith(name)}
+    made = {file: text for file, text in schemas(kinds(), documented()).items() if file.startswith(name)}
     if not made:
         raise UsageError(f"no such schema: {name}", "vinfra schema prints all of them")
     output = Output(json)
     if write is not None:
-        paths = write_all(kinds(), write)
+        paths = write_all(kinds(), write, documented())
         output.text(f"wrote {', '.join(path.name for path in paths)} to {write}")
     else:
         output.text(dumps(next(iter(made.values())) if len(made) == 1 else made))

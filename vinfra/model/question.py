@@ -49,6 +49,7 @@ READ_ONLY: dict[str, tuple[Reads, ...]] = {
     "blkid": (Reads(("-p", "-o", "export")),),
     "cmp": (Reads(("-n",)),),
     "date": (Reads(("+%s.%N",)),),
+    "df": (Reads(("-P", "-k", "-T", "-l")),),
     "dpkg-query": (Reads(("-W",), ("-f",)),),
     "dumpe2fs": (Reads(("-h",)),),
     "findmnt": (Reads(("-J", "-l", "-o")),),
@@ -76,6 +77,26 @@ READ_ONLY: dict[str, tuple[Reads, ...]] = {
     "vgs": (Reads(_LVM),),
     "xfs_db": (Reads(("-r", "-c", "info")),),
 }
+
+
+# Where files are the kernel's own: small, made while they are read, and reading changes nothing. Left out are those
+# that hand out what is then gone (/proc/kmsg, the traces) and devices' own memory (`rom`, `vpd`).
+KERNEL = (
+    *("/proc/net/", "/proc/pressure/", "/proc/sys/"),
+    *("/sys/block/", "/sys/bus/pci/devices/", "/sys/class/", "/sys/devices/system/", "/sys/hypervisor/"),
+    *("/sys/firmware/devicetree/base/", "/sys/firmware/efi/", "/sys/fs/selinux/", "/sys/kernel/iommu_groups/"),
+    *("/sys/kernel/mm/", "/sys/kernel/security/", "/sys/module/", "/sys/power/"),
+)
+UNREAD = frozenset({"config", "dump", "mem", "raw", "rom", "trace", "trace_pipe", "vpd"})
+SINGLE_FILES = frozenset(
+    {
+        *("/etc/hosts", "/etc/os-release", "/etc/timezone", "/usr/lib/os-release"),
+        *("/proc/cmdline", "/proc/cpuinfo", "/proc/diskstats", "/proc/loadavg", "/proc/meminfo", "/proc/modules"),
+        *("/proc/self/mountinfo", "/proc/stat", "/proc/swaps", "/proc/uptime", "/proc/version", "/proc/vmstat"),
+        *("/run/reboot-required.pkgs", "/run/systemd/container"),
+    }
+)
+_PATTERN = re.compile(r"(/[A-Za-z0-9_.:*+-]+(\[[0-9a-z-]+\][A-Za-z0-9_.*-]*)?)+")
 
 
 # Facts of pyinfra's library that do more than read: one runs any command, the others fetch keys or write to a keyring.
@@ -145,6 +166,31 @@ class ReadFile:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadTree:
+    """Many small files at once, for the price of one program; paths may hold `*` and `[0-9]`, as a shell's do.
+
+    Of `files` the first `lines` lines are read, of `links` where they point to, of `names` which of them there are.
+    What is not there or may not be read is left out; model.tree reads the answer.
+    """
+
+    files: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    lines: int = 512
+
+    def __post_init__(self) -> None:
+        for path in (*self.files, *self.links, *self.names):
+            if not _PATTERN.fullmatch(path) or ".." in path:
+                raise QuestionRefused(f"not a path or pattern: {path}")
+        for path in self.files:
+            folder, _, leaf = path.rpartition("/")
+            memory = path.startswith("/sys/") and leaf in UNREAD
+            kernels = f"{folder}/".startswith(KERNEL) and not memory and not set("*[") & set(leaf)
+            if not kernels and path not in SINGLE_FILES:
+                raise QuestionRefused(f"not known to be small and harmless to read: {path}", "see model/question.py")
+
+
+@dataclass(frozen=True, slots=True)
 class ReadMarks:
     """Every blueprint's mark file on this host (model.mark), one after the other, in JSON lines."""
 
@@ -184,7 +230,7 @@ class PyinfraFact:
         return bool(given.get("interpolate_variables")) or not given.get("quote_path", True)
 
 
-Question = Exec | ReadFile | ReadMarks | ReadLibvirt | PyinfraFact
+Question = Exec | ReadFile | ReadTree | ReadMarks | ReadLibvirt | PyinfraFact
 
 
 class Raw(NamedTuple):

@@ -15,6 +15,7 @@ from vinfra.model.action import Impact
 from vinfra.model.kind import Kind, Kinds, Trait, has
 from vinfra.model.rollout import Rollout
 from vinfra.model.secret import SCHEMES
+from vinfra.report.fact_pages import Facts, facts_schema
 from vinfra.text.sections import ON, ROLLOUT
 from vinfra.text.settings import Settings
 from vinfra.text.site import RULES, Rule
@@ -43,22 +44,27 @@ _QUOTED = {
 }
 
 
-def schemas(kinds: Kinds) -> dict[str, Schema]:
-    """The schemas by file name; equal kinds give equal text."""
-    return {
+def schemas(kinds: Kinds, facts: Facts | None = None) -> dict[str, Schema]:
+    """The schemas by file name; equal kinds give equal text. With facts, also that of what `vinfra facts` prints."""
+    made = {
         "blueprint.schema.json": _blueprint(kinds),
         "included.schema.json": _included(kinds),
         "inventory.schema.json": _inventory(),
         "site.schema.json": _site(),
         "vars.schema.json": _titled("variables", "A file of variables for --vars and -e @FILE.", {"type": "object"}),
     }
+    if facts is not None:
+        properties = {"hosts": facts_schema(facts)}
+        said = "What `vinfra facts --json` prints; docs/reference/facts.md says what each fact means."
+        made["facts.schema.json"] = _titled("facts", said, {"type": "object", "properties": properties})
+    return made
 
 
-def write(kinds: Kinds, folder: Path) -> list[Path]:
+def write(kinds: Kinds, folder: Path, facts: Facts | None = None) -> list[Path]:
     """Write the schemas into a folder and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, schema in schemas(kinds).items():
+    for name, schema in schemas(kinds, facts).items():
         path = folder / name
         path.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         paths.append(path)

@@ -7,15 +7,16 @@ its errors into a variable, and a line with a nonce ends each answer.
 import gzip
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from vinfra.errors import TransportError
 from vinfra.model import mark
-from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt, ReadMarks
+from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt, ReadMarks, ReadTree
 from vinfra.transport import pyinfra_facts, shell
 
 _LIMIT = 60
 
+# program: spares a host that does not have it the timeout(1) that would find that out.
 # present: ends with 2 for what does not exist, with 1 for what may not be looked at.
 # timeout(1) costs as much as the program it watches. These ask nobody but the kernel, which always answers; `test` is
 # part of the shell. The kernel's own files cannot hang either.
@@ -39,6 +40,10 @@ case $r in
 $e"; [ -z "$T" ] || limit 3;;
 esac
 printf '\\n%s %s %s\\n%s\\n%s.\\n' "$N" "$n" "$r" "$e" "$N" >&3
+}
+program() {
+command -v "$1" >/dev/null || { echo "$1: not found" >&2; exit 127; }
+$T "$@"
 }
 present() {
 [ -e "$1" ] && return 0
@@ -106,13 +111,46 @@ done
 """
 
 
+# tree: names (a pattern each: what is not there stays a pattern), where links point, then every line of the files after
+# its path. One grep reads them all: a process a file would cost more than all the rest, and dash's `read` takes a call
+# to the kernel for each byte. Folders come as PATTERN=LEAVES, so that each is looked through once. So many files that
+# they do not fit a command line go in several goes.
+_TREE = r"""
+tree() {
+m=$1
+printf '%s\n' $2
+echo =links
+[ -z "$3" ] || $T ls -ld -- $3 2>/dev/null
+[ $? -lt 124 ] || exit 124
+echo =files
+f=$4
+shift 4
+for g in "$@"; do
+for d in ${g%%=*}; do
+l=
+for e in ${g#*=}; do l="$l $d/$e"; done
+f="$f$l"
+done
+done
+set -f
+set -- $f
+[ $# -gt 0 ] || exit 0
+if [ $# -le 4000 ]; then $T grep -saH -m $m '' -- "$@"
+else printf '%s\0' "$@" | $T xargs -0 -n 1000 grep -saH -m $m '' -- | head -c 16777216
+fi
+r=$?
+[ $r -le 2 ] || exit $r
+}
+"""
+
+
 def probe_script(questions: Sequence[Question], nonce: str, limit: int = _LIMIT) -> bytes:
     """One script for all questions; a repeated question is asked once. `limit`: seconds for each."""
     asks = [f"ask {number} {_render(question)}" for number, question in enumerate(dict.fromkeys(questions))]
     lines = [
         "{",
         shell.PREAMBLE + f"N={nonce}",
-        _FUNCTIONS + (_LIBVIRT if any(isinstance(item, ReadLibvirt) for item in questions) else "") + f"limit {limit}",
+        _FUNCTIONS + "".join(_rare(questions)) + f"limit {limit}",
         "if gzip -1 </dev/null >/dev/null 2>&1; then z='gzip -1'; else z=cat; fi",
         "printf '\\n%s begin\\n' $N",
         "{ exec 3>&1",
@@ -122,6 +160,13 @@ def probe_script(questions: Sequence[Question], nonce: str, limit: int = _LIMIT)
         "exit 0; }",
     ]
     return shell.raw("\n".join(lines) + "\n")
+
+
+def _rare(questions: Sequence[Question]) -> Iterator[str]:
+    """The functions that only some questions need."""
+    for sort, text in ((ReadTree, _TREE), (ReadLibvirt, _LIBVIRT)):
+        if any(isinstance(item, sort) for item in questions):
+            yield text
 
 
 def end_of_probe(nonce: str) -> bytes:
@@ -171,12 +216,30 @@ def _render(question: Question) -> str:
 
 def _exec(question: Question) -> str:
     assert isinstance(question, Exec)
-    return ("" if question.argv[0] in _PROMPT else "$T ") + shell.words(question.argv)
+    return ("" if question.argv[0] in _PROMPT else "program ") + shell.words(question.argv)
 
 
 def _read_file(question: Question) -> str:
     assert isinstance(question, ReadFile)
     return f"content {'tail' if question.last else 'head'} {int(question.limit)} {shell.words([question.path])}"
+
+
+def _read_tree(question: Question) -> str:
+    assert isinstance(question, ReadTree)
+    names = (path if _wild(path) else f"{path[:-1]}[{path[-1]}]" for path in question.names)
+    plain = (path for path in question.files if not _wild(path))
+    folders: dict[str, list[str]] = {}
+    for path in filter(_wild, question.files):
+        parts = path.split("/")
+        end = max(number for number, part in enumerate(parts) if _wild(part)) + 1
+        folders.setdefault("/".join(parts[:end]), []).append("/".join(parts[end:]))
+    lists = [" ".join(paths) for paths in (names, question.links, plain)]
+    groups = [f"{folder}={' '.join(leaves)}" for folder, leaves in folders.items()]
+    return f"tree {int(question.lines)} {shell.words([*lists, *groups])}"
+
+
+def _wild(path: str) -> bool:
+    return not {"*", "["}.isdisjoint(path)
 
 
 def _read_marks(_: Question) -> str:
@@ -196,6 +259,7 @@ def _fact(question: Question) -> str:
 _RENDERERS: dict[type, Callable[[Question], str]] = {
     Exec: _exec,
     ReadFile: _read_file,
+    ReadTree: _read_tree,
     ReadMarks: _read_marks,
     ReadLibvirt: _read_libvirt,
     PyinfraFact: _fact,

@@ -8,6 +8,7 @@ says so.
 
 from collections.abc import Mapping
 
+from vinfra.kinds.host.facts.virtualization import DEVICE
 from vinfra.model.action import Impact
 from vinfra.model.answer import Unknown
 from vinfra.model.kind import Answers
@@ -15,7 +16,6 @@ from vinfra.model.question import ReadFile
 from vinfra.model.step import Exec, Step
 
 ACCELERATOR = ReadFile("/var/lib/vinfra/accelerator", limit=4096)
-DEVICE = "/dev/kvm"
 NO_SUCH_FILE = 2
 KVM_SECONDS, TCG_SECONDS = 5, 60
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vinfra.kinds.host.facts.virtualization import flag_of
 from vinfra.kinds.kvm import machine, storage
 from vinfra.kinds.kvm.drives import Drive
 from vinfra.kinds.kvm.machine import Disk, Nic, Spec
@@ -12,8 +13,6 @@ from vinfra.kinds.kvm.virsh import NETWORKS, POOLS, element, found
 from vinfra.model.kind import Answers, Scope
 from vinfra.text.complaint import near
 
-# What cpuinfo(5) says of a CPU that can run virtual machines: Intel's word and AMD's.
-VIRTUAL = frozenset({"vmx", "svm"})
 # The aspects of a domain that are what the fields of that name say.
 SAME = ("cpu", "memory", "machine", "cpu_model", "serial", "rng", "agent")
 
@@ -74,7 +73,7 @@ def wish(name: str, desired: Spec, scope: Scope, place: Site, there: Mapping[str
 
 
 def _capable(scope: Scope) -> bool:
-    return bool(VIRTUAL.intersection((scope.facts.get("cpu") or {}).get("flags") or ()))
+    return bool(flag_of((scope.facts.get("cpu") or {}).get("flags") or ()))
 
 
 def _port(nic: Nic, seed: str) -> Port:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vinfra.kinds.compare import SAME, bringers, deleted, later, own_identity, refused, updated
+from vinfra.kinds.host.facts import virtualization
 from vinfra.kinds.kvm import acceleration, daemon, nesting
 from vinfra.kinds.kvm.virsh import CAPABILITIES, DOMAINS, NO_SUCH_PROGRAM, found
 from vinfra.model import spec as shape
@@ -31,7 +32,7 @@ TRAITS = frozenset({Trait.SINGLE})
 OBJECT = "kvm"
 PACKAGE, CURL = "kvm", "kvm-curl"
 GROUPS = ("libvirt", "kvm")
-DEVICE = Ask(("test", "-e", acceleration.DEVICE))
+DEVICE = Ask(("test", "-e", virtualization.DEVICE))
 
 
 class Spec(shape.Spec):
@@ -134,7 +135,7 @@ def _seen(scope: Scope, answers: Answers) -> dict[str, str]:
     seen = {"device": "yes" if answers[DEVICE].ok else "no"}
     flags = (scope.facts.get("cpu") or {}).get("flags")
     if flags is not None:
-        seen["flags"] = next((flag for flag in nesting.MODULES if flag in flags), "")
+        seen["flags"] = virtualization.flag_of(flags)
     if kernel := scope.facts.get("kernel"):
         seen["kernel"] = str(kernel)
     version = re.search(r"^Running hypervisor: QEMU ([0-9.]+)", _text(CAPABILITIES, answers), re.MULTILINE)

@@ -3,16 +3,15 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from vinfra.kinds.host.facts.virtualization import MODULES, PARAMETERS, nests
 from vinfra.model.answer import Unknown
 from vinfra.model.kind import Answers
 from vinfra.model.question import ReadFile
 from vinfra.model.step import Exec, Step, Write
 
-# The CPU's flag for virtualisation (/proc/cpuinfo), and the module of Linux that uses it.
-MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
 OPTIONS = ReadFile("/etc/modprobe.d/vinfra-kvm.conf", limit=4096)
 NO_SUCH_FILE = 2
-_PARAMETERS = {name: ReadFile(f"/sys/module/{name}/parameters/nested", limit=64) for name in MODULES.values()}
+_PARAMETERS = {name: ReadFile(f"{folder}/nested", limit=64) for name, folder in PARAMETERS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +43,9 @@ def read(answers: Answers, flag: str) -> Module | Unknown:
         if raw is None or raw.returncode not in (0, NO_SUCH_FILE):
             return Unknown(f"cannot read {question.path}: {(raw.err.strip() if raw else '') or 'no reason given'}")
     loaded = next((name for name, question in _PARAMETERS.items() if answers[question].ok), "")
-    # Newer kernels write Y and N, older ones and AMD's module 1 and 0.
-    nests = answers[_PARAMETERS[loaded]].text.strip() in ("Y", "1") if loaded else None
+    nesting = nests(answers[_PARAMETERS[loaded]].text) if loaded else None
     options = answers[OPTIONS]
-    return Module(loaded or MODULES.get(flag, ""), nests, options.text if options.ok else "")
+    return Module(loaded or MODULES.get(flag, ""), nesting, options.text if options.ok else "")
 
 
 def _text(module: str, nested: bool) -> str:
