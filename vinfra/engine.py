@@ -14,6 +14,7 @@ from pathlib import Path
 from vinfra.errors import InputError, UsageError
 from vinfra.estate import imported, owned, vms
 from vinfra.estate import retire as retiring
+from vinfra.estate.offered import Offered, offer
 from vinfra.estate.retire import Retirement
 from vinfra.inventories import reading
 from vinfra.inventories.netbox import Keeping
@@ -187,14 +188,26 @@ def login(machine: Machine, user: str, key_file: Path | None, *, direct: bool, i
         hint = "give its fleet an `access:` and apply; `vinfra console` works without"
         raise UsageError(f"{machine.name} on {machine.host} has not told its address and host key", hint)
     hypervisor = inventory_of(inventory).hosts[machine.host]
-    return Host(
-        machine.name,
-        address=machine.address,
-        user=user or machine.user,
-        key_file=str(key_file) if key_file else hypervisor.key_file,
-        jump=() if direct else (machine.host,),
-        host_key=machine.key,
-    )
+    return vms.as_host(machine, hypervisor, user, str(key_file) if key_file else None, direct=direct)
+
+
+def offered(
+    named: Path | None,
+    pattern: str,
+    forks: int = 50,
+    observer: Observer = NOBODY,
+    *,
+    machines: bool = True,
+    refresh: bool = False,
+) -> Offered:
+    """An inventory for others to read: the hosts of a pattern, and the `machines` on them that can be logged in to."""
+    hosts = inventory_of(named, observer, refresh=refresh)
+    chosen = selected(hosts, pattern)
+    sites: dict[str, Site] = {}
+    if machines:
+        with Connections(hosts) as connections:
+            sites = vms.survey(connections, chosen, forks, observer)
+    return offer(hosts, chosen, sites, state_directory())
 
 
 def save(request: Request, plan: Plan, file: Path) -> None:
