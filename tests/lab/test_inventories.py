@@ -15,11 +15,15 @@ from .conftest import ROOT, Run, Ssh, blueprint
 
 TOOLS = Path(os.environ.get("VINFRA_CACHE", ROOT / ".cache")) / "tools/bin"
 #: Where its Python is, so that Ansible does not look for it on each host.
-PYTHON = {"ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_SSH_ARGS": "-o ControlMaster=no"}
+ANSIBLE = {
+    "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
+    "ANSIBLE_NOCOLOR": "1",
+    "ANSIBLE_SSH_ARGS": "-o ControlMaster=no",
+}
 
 
-def call(*command: object, **environment: str) -> str:
-    """What a program prints, whatever it is; it must end well."""
+def call(*command: object, told: bool = False, **environment: str) -> str:
+    """What a program prints, with `told` on stderr too; it must end well."""
     done = subprocess.run(
         [*map(str, command)],
         env={**os.environ, **environment},
@@ -29,7 +33,7 @@ def call(*command: object, **environment: str) -> str:
         check=False,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    return done.stdout + (done.stderr if told else "")
 
 
 def script(folder: Path, inventory: Path) -> Path:
@@ -119,7 +123,7 @@ def test_ansible_takes_vinfra_for_its_inventory(clean_lab: Lab, ssh: Ssh, tmp_pa
         done = ssh(host, "apt-get update -qq && apt-get install -y -qq --no-install-recommends python3", of=lab)
         assert done.returncode == 0, done.stdout + done.stderr
     inventory = script(tmp_path, through(lab, tmp_path))
-    where = {"VINFRA_STATE": str(tmp_path / "state"), **PYTHON}
+    where = {"VINFRA_STATE": str(tmp_path / "state"), **ANSIBLE}
     told: dict[str, Any] = json.loads(call(TOOLS / "ansible-inventory", "-i", inventory, "--list", **where))
     assert sorted(told["web"]["hosts"]) == sorted(lab.hosts)
     hostvars = told["_meta"]["hostvars"][second]
@@ -137,7 +141,7 @@ def test_ansible_is_refused_by_a_host_with_another_key(lab: Lab, tmp_path: Path)
     other = next(line for line in lab.known_hosts.read_text().splitlines()).split()[2]
     file.write_text(text.replace(text.rpartition("ssh-ed25519 ")[2].split("}")[0], other))
     inventory = script(tmp_path, file)
-    where = {"VINFRA_STATE": str(tmp_path / "state"), **PYTHON}
+    where = {"VINFRA_STATE": str(tmp_path / "state"), **ANSIBLE}
     done = subprocess.run(
         [TOOLS / "ansible", "-i", inventory, list(lab.hosts)[1], "-m", "ping"],
         env={**os.environ, **where},
@@ -153,14 +157,6 @@ def test_ansible_is_refused_by_a_host_with_another_key(lab: Lab, tmp_path: Path)
 def test_pyinfra_takes_vinfra_for_a_connector(lab: Lab, tmp_path: Path) -> None:
     file = through(lab, tmp_path)
     where = {"VINFRA_STATE": str(tmp_path / "state"), "HOME": str(tmp_path)}
-    pyinfra = [Path(sys.executable).with_name("pyinfra"), "-y", f"@vinfra/{file}"]
-    done = subprocess.run(
-        [*map(str, pyinfra), "exec", "--", "hostname"],
-        env={**os.environ, **where},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert all(f"[{name}] {name}" in done.stdout + done.stderr for name in lab.hosts), done.stdout + done.stderr
+    pyinfra = Path(sys.executable).with_name("pyinfra")
+    said = call(pyinfra, "-y", f"@vinfra/{file}", "exec", "--", "hostname", told=True, **where)
+    assert all(f"[{name}] {name}" in said for name in lab.hosts), said

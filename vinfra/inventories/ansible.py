@@ -65,9 +65,10 @@ def _found(file: Path, tree: dict[str, Any]) -> Found:
         names |= dict.fromkeys(hosts)
         if group != ALL and (group != ansible_files.UNGROUPED or hosts):
             found.groups[group] = Set(hosts, children)
-    for group in tree.get(ALL, {}).get("children", ()):
-        if group != ansible_files.UNGROUPED:
-            found.groups.setdefault(group, Set())
+    for content in tree.values():
+        for group in content.get("children", ()):
+            if group != ansible_files.UNGROUPED:
+                found.groups.setdefault(group, Set())
     for name in names:
         values = {key: sealed.opened(value, name, key) for key, value in hostvars.get(name, {}).items()}
         variables = {key: value for key, value in values.items() if value is not _LOST}

@@ -209,9 +209,7 @@ class _Reading:
                 self.groups[UNGROUPED].hosts.pop(name, None)
             else:
                 self.groups[UNGROUPED].hosts[name] = None
-        todo: list[tuple[str, tuple[str, ...]]] = [(ALL, ())]
-        for name in self.groups:
-            todo.append((name, ()))
+        todo: list[tuple[str, tuple[str, ...]]] = [*((name, ()) for name in reversed(self.groups)), (ALL, ())]
         while todo:
             name, above = todo.pop()
             if name in above:

@@ -159,10 +159,6 @@ class _Making:
         return False
 
     def _host(self, entry: Entry, groups: tuple[str, ...]) -> Host | None:
-        if entry.name in (ALL, INCLUDED) or not _NAME.fullmatch(entry.name):
-            message = "no name for a host of vinfra's: letters, digits, dot, _ and -; give it a name and an address"
-            self._say(entry.position, entry.name, message)
-            return None
         variables = dict(entry.variables)
         try:
             written = self.mapper(entry.name, variables, self.found)
@@ -171,11 +167,15 @@ class _Making:
             return None
         except Unfit as fault:
             self._say(entry.position, f"{entry.name}.{fault.path}".rstrip("."), str(fault))
+            return Host(entry.name, position=entry.position, groups=groups)  # so that nobody misses it besides
+        if entry.name in (ALL, INCLUDED) or not _NAME.fullmatch(entry.name):
+            message = "no name for a host of vinfra's: letters, digits, dot, _ and -; give it a name and an address"
+            self._say(entry.position, entry.name, message)
             return None
         kept = self._variables(entry, variables)
         settings = self._settings(entry, written, kept)
         if settings is None:
-            return None
+            return Host(entry.name, position=entry.position, groups=groups)
         return Host(name=entry.name, variables=kept, position=entry.position, groups=groups, **settings)
 
     def _settings(self, entry: Entry, written: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any] | None:
@@ -187,7 +187,8 @@ class _Making:
         for name, value in written.items():
             if name not in direct and value is not None:
                 try:
-                    texts[name] = render(_tree(value, entry.position, name), scope, entry.position, name)
+                    path = f"{entry.name}.{name}"
+                    texts[name] = render(_tree(value, entry.position, path), scope, entry.position, path)
                 except InputError as error:
                     self.problems += [item for item in error.problems if isinstance(item, Problem)]
                     return None

@@ -15,7 +15,7 @@ _PARTS = {"devices": ("dcim", "devices"), "virtual_machines": ("virtualization",
 # What is taken of an object; the rest is not kept either.
 _TAKEN = (
     *("id", "name", "site", "location", "rack", "position", "role", "platform", "cluster", "tenant", "status", "tags"),
-    *("primary_ip", "serial", "asset_tag", "custom_fields"),
+    *("primary_ip", "serial", "asset_tag"),
 )
 _LABELS = ("slug", "value", "name", "address")
 
@@ -82,6 +82,8 @@ def _session(requests: Any, url: str, ca: str, seconds: float) -> Any:
 
 def _reduced(record: dict[str, Any], kind: str) -> dict[str, Any]:
     reduced = {name: _labels(record[name]) for name in _TAKEN if record.get(name) is not None}
+    if fields := record.get("custom_fields"):
+        reduced["custom_fields"] = fields
     return {"kind": kind.removesuffix("s").replace("_", "-"), **reduced}
 
 
