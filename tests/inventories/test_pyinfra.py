@@ -1,5 +1,6 @@
 """pyinfra's inventories: programs, run apart from us."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,26 @@ def test_one_that_hangs_and_one_that_dies(tmp_path: Path, monkeypatch: pytest.Mo
         ours("import os\nos.kill(os.getpid(), 9)\n", tmp_path)
     with pytest.raises(UsageError, match="ended without saying its hosts"):
         ours("import os\nos._exit(0)\n", tmp_path)
+
+
+def test_it_may_import_pyinfra_and_what_is_beside_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "names.py").write_text("WEB = ['web1']\n")
+    monkeypatch.chdir(tmp_path)
+    made, problems = ours("from pyinfra.api import Inventory\nfrom names import WEB\nweb = [*WEB, 'web2']\n", tmp_path)
+    assert problems == []
+    assert made.groups["web"] == ("web1", "web2")
+
+
+def test_one_that_prints_without_end_or_leaves_something_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vinfra.inventories.program.LARGEST", 1 << 20)
+    with pytest.raises(UsageError, match="printed more than 1MiB"):
+        ours("while True: print('x' * 9999)\n", tmp_path)
+    began = time.monotonic()
+    left = "import subprocess\nsubprocess.Popen(['sleep', '50'], start_new_session=True)\nweb = ['a']\n"
+    assert list(ours(left, tmp_path)[0].hosts) == ["a"]
+    assert time.monotonic() - began < 30
 
 
 def test_it_never_runs_in_our_process(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from vinfra.model.values import Literal
 from vinfra.text.pattern import ALL
 
 NAMED = "VINFRA_ANSIBLE_INVENTORY"
+_WORD = re.compile(r"[\w.-]+")
 _VAULT, _UNSAFE = "__ansible_vault", "__ansible_unsafe"
 
 
@@ -112,29 +112,28 @@ def _text(sealed: str) -> str:
 
 
 class _Places:
-    """Where hosts are named first, as near as it can be told without reading the file as Ansible does."""
+    """Where names stand first, as near as it can be told without reading the files as Ansible does."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._lines = dict(self._texts())
-
-    def _texts(self) -> Iterator[tuple[Path, list[str]]]:
-        for path in ansible_places.sources(self.file):
-            try:
-                text = path.read_text(encoding="utf-8", errors="replace")
-            except OSError:
-                continue
-            if not text.startswith("#!"):
-                yield path, text.splitlines()
+        self._first: dict[str, Position] = {}
+        for path in ansible_places.sources(file):
+            for number, line in enumerate(_lines(path), 1):
+                if not line.lstrip().startswith(("#", ";")):
+                    for word in _WORD.finditer(line):
+                        self._first.setdefault(word[0], Position(str(path), number, word.start() + 1))
 
     def of(self, name: str) -> Position:
-        """The line that names a host; the file's beginning if none does."""
-        whole = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])")
-        for path, lines in self._lines.items():
-            for number, line in enumerate(lines, 1):
-                if not line.lstrip().startswith(("#", ";")) and (match := whole.search(line)):
-                    return Position(str(path), number, match.start() + 1)
-        return Position(str(self.file), 1, 1)
+        """The place that names a host; the file's beginning if none does."""
+        return self._first.get(name, Position(str(self.file), 1, 1))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return [] if text.startswith("#!") else text.splitlines()
 
 
 def _hide(found: Found, file: Path, reveal: Reveal | None) -> None:

@@ -1,9 +1,12 @@
 """Running another tool's program to learn its inventory: with a time limit, and without our secrets."""
 
 import os
+import selectors
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from vinfra import mask
@@ -12,6 +15,7 @@ from vinfra.errors import UsageError
 SECONDS = 60.0
 LARGEST = 64 << 20
 _LINES = 6
+_LOOK = 0.2  # seconds between two looks whether it still lives
 
 
 def output(argv: Sequence[str], what: str, seconds: float, directory: Path | None = None, **extra: str) -> bytes:
@@ -32,23 +36,57 @@ def output(argv: Sequence[str], what: str, seconds: float, directory: Path | Non
     except (OSError, ValueError) as error:
         raise UsageError(f"{what}: cannot run {argv[0]}: {getattr(error, 'strerror', None) or error}") from None
     try:
-        out, err = running.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        _kill(running)
+        out, err = _said(running, time.monotonic() + seconds)
+    except _Late:
         limit = f"it may take {seconds:g} s; VINFRA_INVENTORY_TIMEOUT=SECONDS gives it longer"
         raise UsageError(f"{what}: no end after {seconds:g} s, so it was stopped", limit) from None
-    except BaseException:
-        _kill(running)
-        raise
-    told = _last(err)
+    except _Endless:
+        raise UsageError(f"{what}: {Path(argv[0]).name} printed more than {LARGEST >> 20}MiB") from None
+    finally:
+        _end(running)
     if running.returncode:
         ended = f"ended with status {running.returncode}"
         if running.returncode < 0:
             ended = f"was ended by signal {-running.returncode}"
-        raise UsageError(f"{what}: {Path(argv[0]).name} {ended}", told or "it said nothing")
-    if len(out) > LARGEST:
-        raise UsageError(f"{what}: {Path(argv[0]).name} printed more than {LARGEST >> 20}MiB")
+        raise UsageError(f"{what}: {Path(argv[0]).name} {ended}", _last(err) or "it said nothing")
     return out
+
+
+class _Late(Exception):
+    pass
+
+
+class _Endless(Exception):
+    pass
+
+
+def _said(running: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:
+    """What a program prints until it ends; what it left behind may hold the pipes for as long as it likes."""
+    assert running.stdout is not None
+    assert running.stderr is not None
+    said = {running.stdout: bytearray(), running.stderr: bytearray()}
+    with selectors.DefaultSelector() as selector:
+        for pipe in said:
+            selector.register(pipe, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(min(_LOOK, max(0.0, deadline - time.monotonic())))
+            for key, _ in ready:
+                pipe = running.stdout if key.fileobj is running.stdout else running.stderr
+                if data := os.read(key.fd, 1 << 16):
+                    said[pipe] += data
+                else:
+                    selector.unregister(pipe)
+            if sum(map(len, said.values())) > LARGEST:
+                raise _Endless
+            if not ready and running.poll() is not None:
+                break
+            if time.monotonic() >= deadline:
+                raise _Late
+    try:
+        running.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise _Late from None
+    return bytes(said[running.stdout]), bytes(said[running.stderr])
 
 
 def limit() -> float:
@@ -63,12 +101,14 @@ def limit() -> float:
     return seconds
 
 
-def _kill(running: subprocess.Popen[bytes]) -> None:
-    try:
+def _end(running: subprocess.Popen[bytes]) -> None:
+    """Nothing of it goes on."""
+    with suppress(OSError):
         os.killpg(running.pid, signal.SIGKILL)
-    except OSError:
-        running.kill()
-    running.communicate()
+    running.wait()
+    for pipe in (running.stdout, running.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 def _last(said: bytes) -> str:

@@ -26,7 +26,8 @@ def read(file: Path) -> Found:
     what = f"cannot read the inventory {file}"
     if not file.is_file():
         raise UsageError(f"{what}: no such file" if not file.exists() else f"{what}: not a regular file")
-    printed = program.output([sys.executable, str(_CHILD), str(file.absolute())], what, program.limit())
+    # -P: our own modules beside it, of which one is called pyinfra, are none of its business.
+    printed = program.output([sys.executable, "-P", str(_CHILD), str(file.absolute())], what, program.limit())
     try:
         answer = json.loads(printed)
         found = Found(file)
