@@ -83,6 +83,31 @@ def test_ansibles_inventory_leads_to_the_hosts(lab: Lab, vinfra: Run, tmp_path: 
         del os.environ["VINFRA_ANSIBLE_INVENTORY"]
 
 
+def test_its_passwords_log_in_and_are_shown_nowhere(clean_lab: Lab, vinfra: Run, tmp_path: Path) -> None:
+    lab = clean_lab
+    file = ini(lab, tmp_path)
+    passwords = f"ansible_user=ops\nansible_password={lab.password}\nansible_become=true\n"
+    passwords += f"ansible_become_password={lab.password}"
+    file.write_text(file.read_text().replace("ansible_user=root", passwords))
+    key = next(line for line in file.read_text().splitlines() if "private_key_file" in line)
+    file.write_text(file.read_text().replace(key, ""))
+    made = blueprint(tmp_path, {"web": {"files": {"/etc/motd": {"content": "{{ greeting }}\n"}}}})
+    said = [
+        vinfra("plan", made, "--json", "--out", tmp_path / "saved", machines=file, expect=2),
+        vinfra("apply", tmp_path / "saved", "--yes", machines=file),
+        vinfra("plan", made, machines=file),
+        vinfra("inventory", machines=file),
+        vinfra("inventory", "--list", machines=file),
+        vinfra("inventory", "--json", machines=file),
+    ]
+    assert "nothing to do" in said[2].stdout
+    assert "its login password is a secret and is not handed on" in said[4].stderr
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and path != file]
+    assert len(kept) > 3
+    told = [*(done.stdout + done.stderr for done in said), *(path.read_text(errors="replace") for path in kept)]
+    assert not [text for text in told if lab.password in text]
+
+
 def test_its_host_keys_are_checked_whatever_it_says(lab: Lab, vinfra: Run, tmp_path: Path) -> None:
     file = ini(lab, tmp_path)
     file.write_text(file.read_text().replace(str(lab.known_hosts), "/dev/null -o StrictHostKeyChecking=no"))
