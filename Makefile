@@ -64,7 +64,7 @@ $(TOOLS)/installed: Makefile | system
 $(VENV)/installed: pyproject.toml | system
 	@test -x $(BIN)/python || /usr/bin/python3 -m venv $(VENV)
 	@echo "installing vinfra and its libraries into $(VENV) …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,libvirt,age,vault]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,libvirt,age,vault,netbox]'
 	@touch $@
 
 system:

@@ -3,6 +3,7 @@
 load → validate → expand → discover → place → diff → plan → judge → apply → report
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,14 +14,17 @@ from pathlib import Path
 from vinfra.errors import InputError, UsageError
 from vinfra.estate import imported, owned, vms
 from vinfra.estate import retire as retiring
+from vinfra.estate.offered import Offered, offer
 from vinfra.estate.retire import Retirement
+from vinfra.inventories import reading
+from vinfra.inventories.netbox import Keeping
 from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.registry import kinds as known_kinds
 from vinfra.look.aim import require_declared, selected
 from vinfra.look.look import Look
 from vinfra.model.discovery import HostState
 from vinfra.model.estate import Estate
-from vinfra.model.inventory import Host, Inventory
+from vinfra.model.inventory import OWN, Host, Inventory, Source, source
 from vinfra.model.machine import Machine, Site
 from vinfra.model.outcome import Observer, Observers, Outcome
 from vinfra.model.plan import Plan
@@ -28,6 +32,7 @@ from vinfra.model.request import Consent, Request, Wish
 from vinfra.model.source import Problem
 from vinfra.model.spec import Spec
 from vinfra.report import plan_file
+from vinfra.report.journal import state_directory
 from vinfra.stages.discover import Search, finish, survey
 from vinfra.stages.expand import expand
 from vinfra.stages.judge import judge
@@ -38,6 +43,7 @@ from vinfra.text.site import read_site
 from vinfra.text.yaml import parse
 from vinfra.transport.leases import outlast
 from vinfra.transport.reach import Connections
+from vinfra.transport.secrets import Secrets
 
 NOBODY = Observers()
 
@@ -45,10 +51,13 @@ NOBODY = Observers()
 def validate(request: Request) -> Wish:
     """Load, validate and expand. Raises InputError with every problem of every file."""
     kinds = known_kinds()
-    loaded = load(request.blueprint, request.inventory, request.var_files, request.extra)
-    blueprint, inventory, invalid = check(loaded, kinds)
+    named = source(request.inventory) if request.inventory else None
+    foreign = _foreign(named) if named else None
+    file = named.file if named else None
+    loaded = load(request.blueprint, None if foreign else file, request.var_files, request.extra)
+    blueprint, inventory, invalid = check(loaded, kinds, foreign)
     resources, wrong = expand(blueprint, inventory, kinds)
-    policies, unfit = read_site(load_site(request.site, request.inventory), inventory, kinds)
+    policies, unfit = read_site(load_site(request.site, file), inventory, kinds)
     problems: list[Problem] = sorted({*loaded.problems, *invalid, *wrong, *unfit}, key=lambda problem: problem.position)
     if problems:
         raise InputError(problems)
@@ -91,7 +100,7 @@ def adopt(request: Request, consent: Consent, observer: Observer = NOBODY, run: 
 
 def facts(inventory: Path | None, pattern: str, forks: int = 50, observer: Observer = NOBODY) -> dict[str, HostState]:
     """The hosts of a pattern as they describe themselves; `error` in a state says why one could not be read."""
-    machines = _inventory(inventory)
+    machines = inventory_of(inventory, observer)
     with Connections(machines) as connections:
         search = Search({}, host_facts, lambda resources, _: (resources, {}))
         hosts = dict.fromkeys(selected(machines, pattern), ())
@@ -101,7 +110,7 @@ def facts(inventory: Path | None, pattern: str, forks: int = 50, observer: Obser
 
 def sites(inventory: Path | None, pattern: str, forks: int = 50, observer: Observer = NOBODY) -> dict[str, Site]:
     """The hosts of a pattern and every virtual machine on them, ours or not."""
-    machines = _inventory(inventory)
+    machines = inventory_of(inventory, observer)
     with Connections(machines) as connections:
         return vms.survey(connections, selected(machines, pattern), forks, observer)
 
@@ -110,7 +119,7 @@ def estates(
     inventory: Path | None, pattern: str, forks: int = 50, observer: Observer = NOBODY, *, listing: bool = True
 ) -> dict[str, Estate]:
     """The hosts of a pattern with the marks on them and, if `listing`, everything that kinds can list there."""
-    machines, kinds = _inventory(inventory), known_kinds()
+    machines, kinds = inventory_of(inventory, observer), known_kinds()
     with Connections(machines) as connections:
         hosts = selected(machines, pattern)
         return owned.survey(connections, hosts, kinds if listing else {}, forks, observer)
@@ -118,7 +127,7 @@ def estates(
 
 def import_host(inventory: Path | None, host: str, observer: Observer = NOBODY) -> tuple[str, Estate]:
     """The text of a blueprint of what is on a host ("" when it cannot be read), and what was found there."""
-    if host not in (known := _inventory(inventory).hosts):
+    if host not in (known := inventory_of(inventory).hosts):
         near = get_close_matches(host, known, n=1)
         raise UsageError(f"there is no host {host!r} in the inventory", f"did you mean {near[0]}?" if near else "")
     found = estates(inventory, host, 1, observer)[host]
@@ -137,7 +146,7 @@ def retire(
     leave: bool = False,
 ) -> tuple[Retirement | None, int]:
     """Release what is owned on a host, and how many marks that were; None when the inventory does not have it."""
-    machines = _inventory(inventory)
+    machines = inventory_of(inventory, observer)
     if host not in machines.hosts:
         return None, 0
     with Connections(machines) as connections:
@@ -152,7 +161,7 @@ def power(
     inventory: Path | None, pattern: str, names: Sequence[str], action: vms.Action, observer: Observer = NOBODY
 ) -> list[tuple[Machine, str]]:
     """Start, stop or reboot machines that vinfra made, side by side: each with what went wrong ("" for nothing)."""
-    hosts = _inventory(inventory)
+    hosts = inventory_of(inventory, observer)
     with Connections(hosts) as connections:
         found = vms.survey(connections, selected(hosts, pattern), 50, observer)
         return vms.power(connections, vms.find(found.values(), names, ours=True), action)
@@ -161,7 +170,7 @@ def power(
 @contextmanager
 def reach(inventory: Path | None, pattern: str, name: str) -> Iterator[tuple[Machine, Connections]]:
     """One machine, and the connections to get to it."""
-    hosts = _inventory(inventory)
+    hosts = inventory_of(inventory)
     with Connections(hosts) as connections:
         found = vms.find(vms.survey(connections, selected(hosts, pattern), 50, NOBODY).values(), [name])
         if len(found) > 1:
@@ -178,15 +187,27 @@ def login(machine: Machine, user: str, key_file: Path | None, *, direct: bool, i
     if not machine.key or not machine.address:
         hint = "give its fleet an `access:` and apply; `vinfra console` works without"
         raise UsageError(f"{machine.name} on {machine.host} has not told its address and host key", hint)
-    hypervisor = _inventory(inventory).hosts[machine.host]
-    return Host(
-        machine.name,
-        address=machine.address,
-        user=user or machine.user,
-        key_file=str(key_file) if key_file else hypervisor.key_file,
-        jump=() if direct else (machine.host,),
-        host_key=machine.key,
-    )
+    hypervisor = inventory_of(inventory).hosts[machine.host]
+    return vms.as_host(machine, hypervisor, user, str(key_file) if key_file else None, direct=direct)
+
+
+def offered(
+    named: Path | None,
+    pattern: str,
+    forks: int = 50,
+    observer: Observer = NOBODY,
+    *,
+    machines: bool = True,
+    refresh: bool = False,
+) -> Offered:
+    """An inventory for others to read: the hosts of a pattern, and the `machines` on them that can be logged in to."""
+    hosts = inventory_of(named, observer, refresh=refresh)
+    chosen = selected(hosts, pattern)
+    sites: dict[str, Site] = {}
+    if machines:
+        with Connections(hosts) as connections:
+            sites = vms.survey(connections, chosen, forks, observer)
+    return offer(hosts, chosen, sites, state_directory())
 
 
 def save(request: Request, plan: Plan, file: Path) -> None:
@@ -239,14 +260,35 @@ def _undisturbed(begin: Callable[[], Look]) -> tuple[Look, Plan]:
     return look, made
 
 
-def _inventory(file: Path | None) -> Inventory:
-    if file is None:
+def inventory_of(named: Path | None, observer: Observer = NOBODY, *, refresh: bool = False) -> Inventory:
+    """The inventory that a file or another tool describes; this machine without one. Raises InputError, UsageError.
+
+    `refresh`: whatever another tool said before is not used again.
+    """
+    if named is None:
         return read_inventory(None)[0]
+    found = _foreign(source(named), refresh=refresh) or _own(source(named).file)
+    inventory, problems = found
+    if problems:
+        raise InputError(problems)
+    for line in inventory.warnings:
+        observer.warned(line)
+    return inventory
+
+
+def _own(file: Path) -> tuple[Inventory, list[Problem]]:
     try:
         document = parse(file.read_bytes(), str(file))
     except OSError as error:
         raise UsageError(f"cannot read the inventory {file}: {error.strerror or error}") from None
     inventory, problems = read_inventory(document)
-    if problems := [*document.problems, *problems]:
-        raise InputError(problems)
-    return inventory
+    return inventory, [*document.problems, *problems]
+
+
+def _foreign(named: Source, *, refresh: bool = False) -> tuple[Inventory, list[Problem]] | None:
+    """The inventory of another tool, and what is wrong with it; None when the file is one of ours."""
+    sort = reading.sort_of(named)
+    if sort == OWN:
+        return None
+    refresh = refresh or bool(os.environ.get("VINFRA_INVENTORY_REFRESH"))
+    return reading.read(named, sort, Secrets().reveal, Keeping(state_directory() / "netbox", refresh))

@@ -17,6 +17,7 @@ from vinfra import lab as lab_module
 from vinfra.lab import Lab, LabHost, guest
 
 from .conftest import ROOT, changes, run_ssh
+from .test_inventories import ANSIBLE, TOOLS, call, script
 
 pytestmark = [pytest.mark.xdist_group("fleet"), pytest.mark.timeout(400)]
 
@@ -102,6 +103,24 @@ def test_one_apply_brings_four_machines_that_answer_and_the_second_plan_is_empty
     assert sorted(machine["host"] for machine in machines.values()) == [h.name for h in cloud.hosts for _ in "12"]
     for name in MEMBERS:
         assert cloud.vinfra("ssh", name, "hostname; cat /etc/motd").stdout == f"{name}\n{name} of rack-a1\n"
+
+
+def test_ansible_and_pyinfra_reach_the_new_machines(cloud: Cloud, tmp_path: Path) -> None:
+    inventory = script(tmp_path, cloud.lab.inventory)
+    where = {"VINFRA_STATE": str(tmp_path / "state"), **ANSIBLE}
+    told = json.loads(call(TOOLS / "ansible-inventory", "-i", inventory, "--list", **where))
+    assert sorted(told["vms"]["hosts"]) == sorted(told["blueprint_cloud"]["hosts"]) == MEMBERS
+    done = call(TOOLS / "ansible", "-i", inventory, "vms", "-m", "raw", "-a", "hostname", **where)
+    assert [line for line in done.splitlines() if line in MEMBERS], done
+    assert {line for line in done.splitlines() if line in MEMBERS} == set(MEMBERS)
+
+    pyinfra = Path(sys.executable).with_name("pyinfra")
+    site = f"@vinfra/{cloud.lab.inventory}"
+    said = call(pyinfra, "-y", site, "--limit", "vms", "exec", "--", "hostname", HOME=str(tmp_path), told=True, **where)
+    assert {line.split()[-1] for line in said.splitlines() if line.startswith("[app-")} == set(MEMBERS), said
+
+    table = cloud.vinfra("inventory").stdout
+    assert all(f"via {host.name}" in table for host in cloud.hosts)
 
 
 def test_memory_changed_by_hand_is_found_and_mended_while_it_runs(cloud: Cloud) -> None:

@@ -17,6 +17,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "plan": "Show what apply would do.",
         "drift": "Show what is not as the blueprint says.",
         "facts": "Show what hosts tell of themselves.",
+        "inventory": "The hosts of an inventory, for people or as Ansible reads them.",
         "status": "Hosts, their virtual machines and addresses, at a glance.",
         "owners": "Which blueprint owns what, and who applied it when.",
         "unmanaged": "What no blueprint owns.",

@@ -16,7 +16,10 @@ Blueprint = Annotated[Path, typer.Argument(metavar="BLUEPRINT", help="The bluepr
 Inventory = Annotated[
     Path | None,
     typer.Option(
-        "-i", "--inventory", metavar="FILE", help="The inventory file; $VINFRA_INVENTORY, else this machine alone."
+        "-i",
+        "--inventory",
+        metavar="FILE",
+        help="The inventory, or ansible:FILE, pyinfra:FILE, netbox:FILE; $VINFRA_INVENTORY, else this machine alone.",
     ),
 ]
 Site = Annotated[

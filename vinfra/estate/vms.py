@@ -14,6 +14,7 @@ from typing import TypeVar
 from vinfra.errors import RefusedError, TransportError, UsageError
 from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.kvm import census
+from vinfra.model.inventory import Host
 from vinfra.model.machine import Machine, Site
 from vinfra.model.outcome import Observer
 from vinfra.model.step import Step, Verb, Virt
@@ -81,6 +82,20 @@ def find(sites: Iterable[Site], names: Sequence[str], *, ours: bool = False) -> 
             )
         found |= dict.fromkeys(matching)
     return list(found)
+
+
+def as_host(
+    machine: Machine, hypervisor: Host, user: str = "", key_file: str | None = None, *, direct: bool = False
+) -> Host:
+    """A machine that told its address and host key as a host, through its hypervisor unless `direct`."""
+    return Host(
+        machine.name,
+        address=machine.address,
+        user=user or machine.user,
+        key_file=key_file or hypervisor.key_file,
+        jump=() if direct or hypervisor.connection == "local" else (machine.host,),
+        host_key=machine.key,
+    )
 
 
 def power(connections: Connections, machines: Sequence[Machine], action: Action) -> list[tuple[Machine, str]]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 from vinfra.model.secret import Secret
 from vinfra.model.source import NOWHERE, Position
@@ -42,8 +43,43 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """All hosts by name, in file order, and each group's hosts. Group `all` holds every host."""
+    """All hosts by name, in file order, and each group's hosts. Group `all` holds every host.
+
+    `warnings` are lines worth reading: hosts that were left out, a copy that is old.
+    """
 
     hosts: Mapping[str, Host]
     groups: Mapping[str, tuple[str, ...]]
     file: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+# Whose inventories are read: our own, and those of other tools.
+OWN = "vinfra"
+ANSIBLE = "ansible"
+PYINFRA = "pyinfra"
+NETBOX = "netbox"
+SORTS = (OWN, ANSIBLE, PYINFRA, NETBOX)
+
+
+class Source(NamedTuple):
+    """An inventory as it is named: `-i FILE`, or `-i ansible:FILE` to say whose it is. `sort` is "" for not said."""
+
+    sort: str
+    file: Path
+
+    def __str__(self) -> str:
+        return f"{self.sort}:{self.file}" if self.sort else str(self.file)
+
+    @property
+    def absolute(self) -> str:
+        """The same, as it can be found from anywhere."""
+        return str(Source(self.sort, self.file.absolute()))
+
+
+def source(named: Path) -> Source:
+    """What an inventory's name on the command line says."""
+    sort, colon, rest = str(named).partition(":")
+    if colon and rest and sort in SORTS:
+        return Source(sort, Path(rest))
+    return Source("", named)

@@ -78,6 +78,9 @@ class Observer(Protocol):
     def host_read(self, host: str, seconds: float, error: str) -> None:
         """A host was read, or could not be (`error`)."""
 
+    def warned(self, line: str) -> None:
+        """Something about the inventory is worth reading."""
+
     def change_started(self, change: Change) -> None:
         """A change begins."""
 
@@ -110,6 +113,10 @@ class Observers:
     def host_read(self, host: str, seconds: float, error: str) -> None:
         for observer in self._observers:
             observer.host_read(host, seconds, error)
+
+    def warned(self, line: str) -> None:
+        for observer in self._observers:
+            observer.warned(line)
 
     def change_started(self, change: Change) -> None:
         for observer in self._observers:

@@ -1,6 +1,6 @@
 """Values that are never printed, stored or put on a command line, and how references to them are written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -12,6 +12,18 @@ class Secret:
     """
 
     reference: str
+
+    def __str__(self) -> str:
+        return f"(secret {self.reference})"
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Known(Secret):
+    """A secret whose value came along with its reference, as a password in another tool's inventory does."""
+
+    value: str = field(default="", repr=False)
 
     def __str__(self) -> str:
         return f"(secret {self.reference})"

@@ -59,6 +59,9 @@ class Failures:
     def host_read(self, host: str, seconds: float, error: str) -> None:
         """Not of interest."""
 
+    def warned(self, line: str) -> None:
+        """Not of interest."""
+
     def change_started(self, change: Change) -> None:
         """Not of interest."""
 

@@ -103,6 +103,9 @@ class Journal:
         if error:
             self._write({"event": "host-unknown", "host": host, "error": error}, sync=False)
 
+    def warned(self, line: str) -> None:
+        """It was shown; a plan tells it again."""
+
     def change_started(self, change: Change) -> None:
         """A change begins."""
         delta = change.delta

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from vinfra import __version__
 from vinfra.errors import RefusedError, UsageError
+from vinfra.model.inventory import source
 from vinfra.model.mark import unique
 from vinfra.model.plan import Plan
 from vinfra.model.request import Request, Wish
@@ -40,13 +41,19 @@ def _path(text: str) -> str:
     return text
 
 
+def _named(text: str) -> str:
+    _path(str(source(Path(text)).file))
+    return text
+
+
 _Path = Annotated[str, AfterValidator(_path)]
+_Source = Annotated[str, AfterValidator(_named)]
 
 
 class _Inputs(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     blueprint: _Path
-    inventory: _Path | None
+    inventory: _Source | None
     var_files: list[_Path]
     limit: str
     prune: bool
@@ -185,7 +192,7 @@ def _inputs(request: Request) -> dict[str, Any]:
     """The request as it can be found again from anywhere, without the values of -e."""
     return {
         "blueprint": str(request.blueprint.absolute()),
-        "inventory": str(request.inventory.absolute()) if request.inventory else None,
+        "inventory": source(request.inventory).absolute if request.inventory else None,
         "var_files": [str(file.absolute()) for file in request.var_files],
         "limit": request.limit,
         "prune": request.prune,

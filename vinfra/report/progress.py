@@ -3,6 +3,7 @@
 Discovery stays silent for its first second. Events come from any thread; what is drawn is a copy under a lock.
 """
 
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -164,6 +165,10 @@ class Progress:
                     f"[{self._seen.ended}{total}] {outcome.status.value:<7} {visible(outcome.address)}"
                     f"  {outcome.seconds:.1f} s{reason}"
                 )
+
+    def warned(self, line: str) -> None:
+        """Said beside the result, whatever that is."""
+        sys.stderr.write(f"warning: {visible(line)}\n")
 
     def batch_started(self, roll: Roll, batch: Batch) -> None:
         """Show which units are at it."""

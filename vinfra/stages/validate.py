@@ -29,10 +29,15 @@ INCLUDED_KEYS = ("vars", "include")
 INCLUDE_KEYS = ("file", "with", "hosts")
 
 
-def validate(loaded: Loaded, kinds: Kinds) -> tuple[Blueprint, Inventory, list[Problem]]:
-    """The blueprint and the inventory, and every problem found on the way. Nothing is rendered yet."""
+def validate(
+    loaded: Loaded, kinds: Kinds, foreign: tuple[Inventory, list[Problem]] | None = None
+) -> tuple[Blueprint, Inventory, list[Problem]]:
+    """The blueprint and the inventory, and every problem found on the way. Nothing is rendered yet.
+
+    `foreign` is an inventory of another tool's, read already.
+    """
     with paused():
-        inventory, problems = read_inventory(loaded.inventory)
+        inventory, problems = foreign or read_inventory(loaded.inventory)
         reading = _Reading(loaded, inventory, kinds)
         reading.complaints.take(*problems)
         blueprint = reading.blueprint()
@@ -95,7 +100,7 @@ class _Reading:
             files=tuple(self.loaded.documents),
             digest=self.loaded.digest,
             digests=self.loaded.digests,
-            warnings=tuple(dict.fromkeys(sections.warnings)),
+            warnings=tuple(dict.fromkeys((*self.inventory.warnings, *sections.warnings))),
             fleets=self.fleets,
             hosts=frozenset(sections.hosts),
             allow=self.allow,

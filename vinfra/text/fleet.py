@@ -109,4 +109,4 @@ def joined(inventory: Inventory, fleets: Mapping[str, tuple[Member, ...]]) -> In
             )
         groups[group] = tuple(member.name for member in found)
         groups[GROUP] = (*groups.get(GROUP, ()), *groups[group])
-    return Inventory(hosts, groups, inventory.file)
+    return Inventory(hosts, groups, inventory.file, inventory.warnings)

@@ -13,7 +13,7 @@ from vinfra.text.pattern import ALL, INCLUDED, numbered
 from vinfra.text.settings import settings
 from vinfra.text.template import layered
 
-_TOP = ("vars", "hosts", "groups", "ssh")
+KEYS = ("vars", "hosts", "groups", "ssh")
 _GROUP = ("hosts", "vars", "groups", "ssh")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ELSEWHERE = re.compile(r"[^@\s]+@([^@:\s]+|\[[0-9A-Fa-f:]+\])(:[0-9]+)?")
@@ -65,7 +65,7 @@ class _Reading:
         self.groups: dict[str, _Group] = {}
 
     def inventory(self, tree: dict[str, Any]) -> Inventory:
-        known_keys(tree, _TOP, self.document, (), self.complaints)
+        known_keys(tree, KEYS, self.document, (), self.complaints)
         shared = _Group(
             ALL,
             settings=settings(tree.get("ssh"), self.document, ("ssh",), self.complaints),

@@ -81,8 +81,18 @@ class _FastComposer(_Tags, CParser):
 _FAST = _PureComposer if issubclass(CParser, Parser) else _FastComposer
 
 
-def parse(data: bytes, file: str, *, fast: bool = True) -> Document:
-    """Read one file's bytes. Never raises for what stands in them. `fast` uses libyaml where there is one."""
+class Tagged(str):
+    """Text under a tag of another tool's, such as Ansible's `!vault`."""
+
+    __slots__ = ("tag",)
+    tag: str
+
+
+def parse(data: bytes, file: str, *, fast: bool = True, tags: frozenset[str] = frozenset()) -> Document:
+    """Read one file's bytes. Never raises for what stands in them. `fast` uses libyaml where there is one.
+
+    `tags` are those of another tool's that its text may have.
+    """
     with paused():
         try:
             text = data.decode("utf-8-sig")
@@ -100,16 +110,16 @@ def parse(data: bytes, file: str, *, fast: bool = True) -> Document:
             return _refused(file, *_syntax(error, text, file))
         except YAMLError as error:
             return _refused(file, Position(file, 1, 1), f"not valid YAML: {error}")
-        return _built(root, len(text), file)
+        return _built(root, len(text), file, tags)
 
 
-def _built(root: Node | None, length: int, file: str) -> Document:
+def _built(root: Node | None, length: int, file: str, tags: frozenset[str]) -> Document:
     if root is None or (isinstance(root, ScalarNode) and root.tag == PLAIN and root.value in NULLS):
         return _refused(file, Position(file, 1, 1), "the file is empty")
     if not isinstance(root, MappingNode):
         found = "a list" if isinstance(root, SequenceNode) else "text"
         return _refused(file, _mark(root.start_mark, file), f"{found} at the top of the file; write a mapping")
-    builder = _Builder(file, length + ALIAS_ALLOWANCE)
+    builder = _Builder(file, length + ALIAS_ALLOWANCE, tags)
     try:
         tree = builder.build(root)
     except _Refused as error:
@@ -157,11 +167,12 @@ def _syntax(error: MarkedYAMLError, text: str, file: str) -> tuple[Position, str
 class _Builder:
     """Makes the tree from the nodes. Problems that concern one node are collected; the rest is built nevertheless."""
 
-    def __init__(self, file: str, limit: int) -> None:
+    def __init__(self, file: str, limit: int, tags: frozenset[str]) -> None:
         self.problems: list[Problem] = []
         self.spoilt: list[Position] = []
         self._file = file
         self._left = limit
+        self._tags = tags
         self._open: set[int] = set()
         self._told: set[int] = set()
 
@@ -185,6 +196,10 @@ class _Builder:
             return None if node.value in NULLS else Plain(node.value)
         if node.tag == RAW:
             return Literal(node.value)
+        if node.tag in self._tags:
+            tagged = Tagged(node.value)
+            tagged.tag = node.tag
+            return tagged
         if node.tag not in _TEXT_TAGS:
             self._tag(node)
         return node.value
