@@ -45,7 +45,7 @@ NOBODY = Observers()
 def validate(request: Request) -> Wish:
     """Load, validate and expand. Raises InputError with every problem of every file."""
     kinds = known_kinds()
-    loaded = load(request.blueprint, request.inventory, request.var_files, request.extra)
+    loaded = load(request.blueprint, request.inventory, request.var_files, request.extra, request.text)
     blueprint, inventory, invalid = check(loaded, kinds)
     resources, wrong = expand(blueprint, inventory, kinds)
     policies, unfit = read_site(load_site(request.site, request.inventory), inventory, kinds)

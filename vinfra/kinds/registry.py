@@ -5,7 +5,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from vinfra.errors import UsageError
-from vinfra.kinds.host import directory, file, operation, package, service, sysctl, user
+from vinfra.kinds.host import directory, file, operation, package, reboot, service, sysctl, upgrade, user
 from vinfra.kinds.kvm import domain, fleet, guest, hypervisor, image, network, pool, seed, volume
 from vinfra.model.kind import Kind
 
@@ -19,6 +19,8 @@ KINDS: dict[str, Kind] = {
     "host.sysctl": sysctl,
     "host.operation": operation,
     "host.service": service,
+    "host.upgrade": upgrade,
+    "host.reboot": reboot,
     "kvm.hypervisor": hypervisor,
     "kvm.network": network,
     "kvm.pool": pool,

@@ -52,6 +52,7 @@ def diff(
             delta = _moved(delta, resource, way)
         marks = view.marks.get(resource.address.name, ())
         change = replace(_change(resource, delta, answer), waits=waits, came_from=way[0] if way else "", marks=marks)
+        change = replace(change, happens=has(kinds[name], Trait.HAPPENS))
         if change.runnable and delta.action not in (Action.ADOPT, Action.MOVE):  # these change marks alone
             changing.add(change.address)
             here.add(change.address.reference)
