@@ -38,59 +38,58 @@ class Evacuate(StrEnum):
     REFUSE = "refuse"
 
 
+Pattern = Annotated[str, typer.Argument(metavar="PATTERN", help="Hosts, groups or patterns, such as web:!web03.")]
+Patch = Annotated[bool, typer.Option("--patch", help="Bring installed packages up to date first.")]
+Which = Annotated[
+    Packages, typer.Option("--packages", metavar="WHICH", help="Which packages: all, or security updates.")
+]
+MaxAge = Annotated[str, typer.Option("--max-age", metavar="TIME", help="Older package lists are fetched first.")]
+Removals = Annotated[
+    bool, typer.Option("--allow-removals", help="Packages may go when others cannot be brought up to date otherwise.")
+]
+Reboots = Annotated[
+    Restart, typer.Option("--reboot", metavar="WHEN", help="needed: where something waits for it; or never.")
+]
+Machines = Annotated[
+    Evacuate,
+    typer.Option(
+        "--evacuate", metavar="HOW", help="stop: machines are shut down and started again; refuse: not while some run."
+    ),
+]
+Batch = Annotated[
+    list[str] | None,
+    typer.Option("--batch", metavar="SIZE", help="How many hosts at a time: 1 or 25%; repeated: one after the other."),
+]
+Health = Annotated[
+    list[str] | None,
+    typer.Option("--health", metavar="CHECK", help="ssh, tcp:80, a URL, or 'command:program argument'; repeatable."),
+]
+Monitor = Annotated[str, typer.Option("--monitor", metavar="TIME", help="How long a batch must stay healthy.")]
+MaxFail = Annotated[str, typer.Option("--max-fail", metavar="SIZE", help="How many hosts may fail: 0, 1, or 10%.")]
+Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="How long a host may take to come back.")]
+MachineTimeout = Annotated[
+    str, typer.Option("--machine-timeout", metavar="TIME", help="How long a machine may take to shut down.")
+]
+PlanOnly = Annotated[bool, typer.Option("--plan-only", "-n", help="Show what would be done; touch nothing.")]
+
+
 @app.command()
 def maintain(
-    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="Hosts, groups or patterns, such as web:!web03.")],
+    pattern: Pattern,
     inventory: Inventory = None,
-    patch: Annotated[bool, typer.Option("--patch", help="Bring installed packages up to date first.")] = False,
-    packages: Annotated[
-        Packages, typer.Option("--packages", metavar="WHICH", help="Which packages: all, or security updates.")
-    ] = Packages.ALL,
-    max_age: Annotated[
-        str, typer.Option("--max-age", metavar="TIME", help="Package lists older than this are fetched first.")
-    ] = "1h",
-    allow_removals: Annotated[
-        bool,
-        typer.Option("--allow-removals", help="Packages may go when others cannot be brought up to date otherwise."),
-    ] = False,
-    reboot: Annotated[
-        Restart, typer.Option("--reboot", metavar="WHEN", help="needed: hosts restart where something waits for it.")
-    ] = Restart.NEEDED,
-    evacuate: Annotated[
-        Evacuate,
-        typer.Option(
-            "--evacuate",
-            metavar="HOW",
-            help="stop: machines are shut down and started again; refuse: no restart while some run.",
-        ),
-    ] = Evacuate.STOP,
-    batch: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--batch", metavar="SIZE", help="How many hosts at a time: 1 or 25%; repeated: one after the other."
-        ),
-    ] = None,
-    health: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--health", metavar="CHECK", help="ssh, tcp:80, a URL, or 'command:program argument'; repeatable."
-        ),
-    ] = None,
-    monitor: Annotated[
-        str, typer.Option("--monitor", metavar="TIME", help="How long a batch must stay healthy before the next.")
-    ] = "0s",
-    max_fail: Annotated[
-        str, typer.Option("--max-fail", metavar="SIZE", help="How many hosts may fail: 0, 1, or 10%.")
-    ] = "0",
-    timeout: Annotated[
-        str, typer.Option("--timeout", metavar="TIME", help="How long a host may take to come back.")
-    ] = "10m",
-    machine_timeout: Annotated[
-        str, typer.Option("--machine-timeout", metavar="TIME", help="How long a machine may take to shut down.")
-    ] = "2m",
-    plan_only: Annotated[
-        bool, typer.Option("--plan-only", "-n", help="Show what would be done; touch nothing.")
-    ] = False,
+    patch: Patch = False,
+    packages: Which = Packages.ALL,
+    max_age: MaxAge = "1h",
+    allow_removals: Removals = False,
+    reboot: Reboots = Restart.NEEDED,
+    evacuate: Machines = Evacuate.STOP,
+    batch: Batch = None,
+    health: Health = None,
+    monitor: Monitor = "0s",
+    max_fail: MaxFail = "0",
+    timeout: Timeout = "10m",
+    machine_timeout: MachineTimeout = "2m",
+    plan_only: PlanOnly = False,
     skip_refused: SkipRefused = False,
     site: Site = None,
     forks: Forks = 50,
@@ -109,26 +108,28 @@ def maintain(
         must_be_agreed("maintain", yes, json)
     from vinfra import engine
     from vinfra.cli.output import Output
-    from vinfra.model.request import Request
 
     upgrade = {"packages": packages.value, "max_age": max_age, "allow_removals": allow_removals} if patch else None
-    machines = {Evacuate.STOP: "shutdown", Evacuate.REFUSE: "refuse"}[evacuate]
-    restart = {"when": reboot.value, "machines": machines, "timeout": timeout, "machine_timeout": machine_timeout}
+    restart = {"when": reboot.value, "timeout": timeout, "machine_timeout": machine_timeout}
+    restart["machines"] = "shutdown" if evacuate is Evacuate.STOP else "refuse"
     terms = {"batch": batch or ["1"], "max_fail": max_fail, "monitor": monitor}
     terms |= {"health": maintenance.health(health)} if health else {}
-    asked = Request(
-        blueprint=Path(maintenance.FILE),
-        text=maintenance.Maintenance(pattern, upgrade, restart, terms).blueprint(),
-        inventory=inventory_file(inventory),
-        site=site_file(site),
-        forks=forks,
-        prune=False,
-    )
+    text = maintenance.Maintenance(pattern, upgrade, restart, terms).blueprint()
+    asked = _request(text, inventory, site, forks)
     output = Output(json)
     if plan_only:
         return _show(asked, output, full)
     act = partial(engine.apply, asked)
     return carry_out(act, "maintain", asked.blueprint, output, yes, Cost.RESTART, skip_refused)
+
+
+def _request(text: str, inventory: Path | None, site: Path | None, forks: int) -> "Request":
+    """It owns nothing, so there is nothing to prune."""
+    from vinfra.model.request import Request
+    from vinfra.text.maintenance import FILE
+
+    machines, policies = inventory_file(inventory), site_file(site)
+    return Request(Path(FILE), text=text, inventory=machines, site=policies, forks=forks, prune=False)
 
 
 def _show(asked: "Request", output: "Output", full: bool) -> int:

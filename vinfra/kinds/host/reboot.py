@@ -105,7 +105,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     said = f"needed: {'; '.join(why)}"
     if not answer.notes["why"]:
         return later(
-            Action.UPDATE, f"if {', '.join(why)} makes it needed", [restart, FieldChange("started", None, None)]
+            Action.UPDATE, f"only if {', '.join(why)} makes it needed", [restart, FieldChange("started", None, None)]
         )
     if objection := _objection(desired, there, scope):
         return refused(Action.UPDATE, f"{said}; {objection}", [restart])

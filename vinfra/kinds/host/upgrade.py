@@ -140,7 +140,7 @@ def diff(resource: Resource, answer: Answer, _scope: Scope) -> Delta:
     if not found.anything:
         return SAME
     kept = f"kept back: {newer.told(found.kept)}" if found.kept else ""
-    return updated(fields, kept)
+    return updated(fields, "; ".join(filter(None, (newer.told(found.packages), kept))))
 
 
 def _later(desired: Spec, found: Foreseen, age: float | None) -> Delta:
@@ -166,8 +166,9 @@ def _days(seconds: float) -> str:
 
 def _fields(found: Foreseen) -> Iterable[FieldChange]:
     if found.packages:
-        said = f"{len(found.packages)}: {newer.told(found.packages)}"
-        yield FieldChange("packages", None, said, Impact.RESTART, why=WHY)
+        new = sum(not item.before for item in found.packages)
+        behind = f"{len(found.packages) - new} behind" + (f", {new} missing" if new else "")
+        yield FieldChange("packages", behind, "up to date", Impact.RESTART, why=WHY)
     if found.removes:
         yield FieldChange("removed", found.removes, None, Impact.RESTART, why="what runs of it stops")
     if found.unfinished:
