@@ -72,7 +72,7 @@ def test_hosts_are_patched_and_restarted_one_at_a_time(vinfra: Run, clean_lab: L
     assert "are fetched first; by them 2 are due; none removed" in shown
     assert ssh(one, VERSIONS).stdout == "held 1.0 installed\ntiny 1.0 installed\n"
     told = maintained(vinfra, "web", "--patch", "--max-age", "1s")
-    ended = {change["address"]: change["status"] for change in told["changes"]}
+    ended = {change["address"]: change["status"] for change in told["outcomes"]}
     assert ended == {
         f"host.upgrade:{one.name}/host": "done",
         f"host.reboot:{one.name}/host": "already",

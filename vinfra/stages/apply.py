@@ -206,7 +206,7 @@ class _Run:
         """The row itself, or, when it could not be known before, what is to be done now: never more than planned."""
         if planned.delta.verdict is not Verdict.LATER:
             return planned
-        for step in planned.steps:
+        for step in planned.first:
             self._step(planned, step)
         change = self.tools.again(planned)
         if more := beyond(planned.delta, change.delta):

@@ -43,7 +43,7 @@ def with_steps(change: Change, views: Mapping[str, Scope], kinds: Kinds) -> Chan
     name = change.address.kind
     kind = kinds[name]
     if change.delta.verdict is Verdict.LATER and isinstance(kind, Prepares):
-        return replace(change, steps=tuple(kind.prepare(change, views[name])))
+        return replace(change, first=tuple(kind.prepare(change, views[name])))
     if change.delta.action in (Action.NOOP, Action.ADOPT, Action.MOVE) or change.delta.verdict is not Verdict.OK:
         return change
     return replace(change, steps=tuple(kind.steps(change, views[name])))
