@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +14,9 @@ import yaml
 from vinfra import lab as lab_module
 from vinfra.lab import Lab, LabHost
 
-ROOT = Path(__file__).parents[2]
+from .guest import GUESTS, ROOT, guest, guest_trixie, guest_vinfra, places, run_vinfra
+
+__all__ = ["guest", "guest_trixie", "guest_vinfra", "places"]  # fixtures are found by their names here
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Ssh = Callable[..., subprocess.CompletedProcess[str]]
 Written = Callable[[LabHost], dict[str, tuple[int, int, int]]]
@@ -26,9 +27,13 @@ KVM_PACKAGES = "qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients
 LOGIN_WRITES = frozenset({"var/log/lastlog", "var/log/wtmp", "var/log/btmp"})
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
+        if GUESTS & set(getattr(item, "fixturenames", ())):
+            # One machine of its own kernel at a time: each takes a processor and more than a gigabyte.
+            item.add_marker(pytest.mark.xdist_group("guest"))
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.lab)
             if os.geteuid() != 0:
@@ -105,6 +110,22 @@ def kvm_host(kvm_lab: Lab) -> LabHost:
     return first(kvm_lab)
 
 
+@pytest.fixture(scope="session")
+def trixie_lab() -> Iterator[Lab]:
+    """One host of the next Debian release, shared by all tests: those that write use `trixie_host`."""
+    name = f"n{os.getpid()}"
+    try:
+        yield lab_module.up(name, 1, progress=print, suite="trixie")
+    finally:
+        lab_module.down(name)
+
+
+@pytest.fixture
+def trixie_host(trixie_lab: Lab) -> LabHost:
+    """A host of Debian trixie with nothing written on it. For `vinfra(…, machines=trixie_lab.inventory)`."""
+    return lab_module.reset(trixie_lab, first(trixie_lab).name).hosts[first(trixie_lab).name]
+
+
 @pytest.fixture
 def written() -> Written:
     """List everything written on a host since it was made: path → (mode, size, time). Logins' traces are left out."""
@@ -133,13 +154,7 @@ def inventory(clean_lab: Lab, tmp_path: Path) -> Path:
 @pytest.fixture
 def vinfra(inventory: Path, tmp_path: Path) -> Run:
     def run(*arguments: object, expect: int = 0, machines: Path = inventory) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "VINFRA_INVENTORY": str(machines), "VINFRA_STATE": str(tmp_path / "state")}
-        command = [sys.executable, "-m", "vinfra", *map(str, arguments)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False, timeout=180
-        )
-        assert done.returncode == expect, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done
+        return run_vinfra(arguments, machines, tmp_path / "state", expect)
 
     return run
 

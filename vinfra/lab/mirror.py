@@ -142,7 +142,7 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing: the supervisor's log is for what went wrong."""
 
 
-def serve(network: Network, archive: Archive) -> None:
+def serve(network: Network, archive: Archive) -> Server:
     """Answer on the bridge's address from now on, in a thread."""
     server = Server((GATEWAY, PORT), Handler, bind_and_activate=False)
     server.socket.close()
@@ -152,3 +152,4 @@ def serve(network: Network, archive: Archive) -> None:
     server.server_activate()
     server.archive = archive
     threading.Thread(target=server.serve_forever, name="mirror", daemon=True).start()
+    return server

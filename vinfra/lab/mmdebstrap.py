@@ -19,7 +19,7 @@ _PREFIX = "vinfra-lab-"
 @contextmanager
 def workplace() -> Iterator[Path]:
     """A folder to build in: in memory if there is room, as dpkg waits for the disk thousands of times."""
-    place = _memory() or tempfile.gettempdir()
+    place = memory() or tempfile.gettempdir()
     for old in Path(place).glob(f"{_PREFIX}*"):
         # A build that was killed left it; none takes an hour.
         if time.time() - old.stat().st_mtime > 3600:
@@ -53,7 +53,8 @@ def run(
         raise VinfraError(f"mmdebstrap could not fetch packages of Debian {suite}", "\n  ".join(log[-8:]))
 
 
-def _memory() -> str | None:
+def memory() -> str | None:
+    """The folder in memory to write in, if there is room."""
     shared = Path("/dev/shm")  # noqa: S108 -- a private folder is made in it
     try:
         roomy = shutil.disk_usage(shared).free > 2 << 30

@@ -57,6 +57,26 @@ class Network:
         lines = ["link set lo up", f"address add {address_of(number)}/{SUBNET.prefixlen} dev eth0", "link set eth0 up"]
         kernel.in_network_of(pid, lambda: _ip(lines))
 
+    def close(self) -> None:
+        """Let go of the namespace; it ends with the last socket and process in it."""
+        self._inside.shutdown()
+
+    def bridge(self, name: str) -> None:
+        """Make another bridge, which nothing else is on."""
+        self.call(_ip, [f"link add {name} type bridge forward_delay 0 stp_state 0", f"link set {name} up"])
+
+    def known_as(self, mac: str, device: str = BRIDGE) -> None:
+        """Give a device an Ethernet address that is the same each time."""
+        self.call(_ip, [f"link set {device} address {mac}"])
+
+    def address(self, address: str, device: str) -> None:
+        """Give a device of the namespace another address."""
+        self.call(_ip, [f"address add {address} dev {device}"])
+
+    def tap(self, name: str, bridge: str = BRIDGE) -> None:
+        """Make the end of a wire on a bridge, which an emulator can hold the other end of."""
+        self.call(_ip, [f"tuntap add dev {name} mode tap", f"link set {name} master {bridge}", f"link set {name} up"])
+
 
 def _ip(lines: list[str]) -> None:
     text = "\n".join(lines) + "\n"

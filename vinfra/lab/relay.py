@@ -8,8 +8,8 @@ from contextlib import suppress
 _CHUNK = 1 << 16
 
 
-async def listen(inside: Callable[[], socket.socket], address: str, port: int) -> int:
-    """Relay a free port of 127.0.0.1 to `address`:`port`; returns the free port."""
+async def listen(inside: Callable[[], socket.socket], address: str, port: int) -> asyncio.Server:
+    """Relay a free port of 127.0.0.1 to `address`:`port`; `port_of` tells which."""
     loop = asyncio.get_running_loop()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -28,7 +28,11 @@ async def listen(inside: Callable[[], socket.socket], address: str, port: int) -
             for end in (writer, far_writer):
                 end.transport.abort()
 
-    server = await asyncio.start_server(carry, "127.0.0.1", 0)
+    return await asyncio.start_server(carry, "127.0.0.1", 0)
+
+
+def port_of(server: asyncio.Server) -> int:
+    """The port of 127.0.0.1 that it listens on."""
     number: int = server.sockets[0].getsockname()[1]
     return number
 

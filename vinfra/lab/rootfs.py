@@ -74,7 +74,7 @@ def _build(folder: Path, suite: str, found: tuple[sources.Source, ...], progress
     with mmdebstrap.workplace() as work:
         tree = work / "tree"
         mmdebstrap.run(suite, tree, found, PACKAGES, progress, *options, f'--customize-hook=sh {_CUSTOMISE} "$1"')
-        _point_to_mirror(tree, found, archives)
+        point_to_mirror(tree, found, archives)
         draft = folder.with_name(f".{folder.name}.{os.getpid()}")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
@@ -106,7 +106,7 @@ def _mount_tables() -> list[str]:
     return tables
 
 
-def _point_to_mirror(tree: Path, found: tuple[sources.Source, ...], archives: tuple[str, ...]) -> None:
+def point_to_mirror(tree: Path, found: tuple[sources.Source, ...], archives: tuple[str, ...]) -> None:
     """Give the tree the lab's mirror as its only source, and its downloaded lists the names that go with it."""
     lines = [f"deb {MIRROR}/{archives.index(source.uri)} {source.suite} main" for source in found]
     etc = tree / "etc/apt"

@@ -64,7 +64,7 @@ class Supervisor:
             bundle = Bundle(name, run / name, Path(request.tree), request.cgroup, run / ".runc")
             machine = Machine(bundle, number, self._home / "seed" / name, network)
             self._machines[name] = machine
-            self._ports[name] = await relay.listen(network.socket, machine.address, 22)
+            self._ports[name] = relay.port_of(await relay.listen(network.socket, machine.address, 22))
         control = await asyncio.start_unix_server(self._control, str(self._home / "control"))
         for name, machine in self._machines.items():
             threading.Thread(target=machine.run, args=(self._save,), name=name, daemon=True).start()
