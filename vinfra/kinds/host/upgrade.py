@@ -148,7 +148,7 @@ def _later(desired: Spec, found: Foreseen, age: float | None) -> Delta:
     due = len(found.packages)
     known = f"; by them {due or 'nothing'} {'is' if due < 2 else 'are'} due"
     first = f"package lists {since} and are fetched first{known if age is not None else ''}"
-    none = "packages may go" if desired.allow_removals else "none removed, new ones only where these need them"
+    none = "packages may go" if desired.allow_removals else "none removed, new ones only as dependencies"
     return later(Action.UPDATE, f"{first}; {none}", _open(desired, found))
 
 
