@@ -54,7 +54,7 @@ def validate(request: Request) -> Wish:
     named = source(request.inventory) if request.inventory else None
     foreign = _foreign(named) if named else None
     file = named.file if named else None
-    loaded = load(request.blueprint, None if foreign else file, request.var_files, request.extra)
+    loaded = load(request.blueprint, None if foreign else file, request.var_files, request.extra, request.text)
     blueprint, inventory, invalid = check(loaded, kinds, foreign)
     resources, wrong = expand(blueprint, inventory, kinds)
     policies, unfit = read_site(load_site(request.site, file), inventory, kinds)

@@ -45,7 +45,7 @@ from vinfra.model.kind import Reversible, Scope, Trait, has
 from vinfra.model.mark import Birth, Mark, State
 from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt
 from vinfra.model.spec import declared
-from vinfra.model.step import AwaitGuest, Call, Shell, Virt, Write
+from vinfra.model.step import AwaitGuest, Call, Reboot, Shell, Virt, Write
 from vinfra.model.step import Exec as Run
 from vinfra.model.values import Plain
 
@@ -189,6 +189,8 @@ def shown(call: Call) -> str:
         return virt(call)
     if isinstance(call, AwaitGuest):
         return f"await {call.name} {call.login.name} {call.network}".rstrip()
+    if isinstance(call, Reboot):
+        return f"reboot {call.boot} {call.seconds:g}s"
     assert isinstance(call, Shell)
     return call.text
 

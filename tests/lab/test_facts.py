@@ -152,7 +152,10 @@ def test_a_whole_machine_tells_what_a_container_has_not(guest: Guest, guest_vinf
     guest.run("touch /root/before; sleep 1")
     found = facts_of(guest_vinfra, "guest")
     assert (
-        guest.run(f"{WRITTEN} ! -path '/var/lib/chrony/*' ! -path '/run/vinfra/*' ! -name utmp ! -name 'motd*' ! -name lastlog") == ""
+        guest.run(
+            f"{WRITTEN} ! -path '/var/lib/chrony/*' ! -path '/run/vinfra/*' ! -name utmp ! -name 'motd*' ! -name lastlog"
+        )
+        == ""
     )
     assert found["volume_groups"]["vg-0"]["volumes"] == {"data": 64 << 20}
     assert found["volume_groups"]["vg-0"]["free"] == int(guest.run("vgs --noheadings --units b --nosuffix -o vg_free"))

@@ -207,3 +207,33 @@ def test_what_a_failed_change_had_made_already_is_ours() -> None:
         host = Host(failing(summary))
         run([replace(change("one"), steps=steps)], {"a": host})
         assert host.marks[-1].state is last
+
+
+def test_what_happens_leaves_no_mark_and_what_a_failed_step_wants_done_is_done() -> None:
+    host = Host(failing("down"))
+    down = Step("shut down", (Exec(("true", "down")),), otherwise=(Exec(("true", "up")),))
+    row = replace(change("one"), happens=True, steps=(Step("note", ()), down, Step("restart", ())))
+    outcome = run([row], {"a": host})
+    assert statuses(outcome) == {"one": "failed"}
+    assert [step.summary for step in host.steps] == ["note", "shut down", "after that failed: shut down"]
+    assert host.steps[-1].calls == down.otherwise
+    assert host.marks == []
+    host.act = lambda _: StepResult(0)
+    assert statuses(run([row], {"a": host})) == {"one": "done"}
+    assert [step.summary for step in host.steps[3:]] == ["note", "shut down", "restart"]
+    assert host.marks == []
+
+
+def test_what_makes_a_row_clear_is_done_before_it_is_read_again() -> None:
+    host, seen = Host(), list[int]()
+
+    def again(row: Change) -> Change:
+        seen.append(len(host.steps))
+        return replace(row, delta=Delta(Action.NOOP), first=())
+
+    row = replace(change("one", verdict=Verdict.LATER), first=(Step("fetch lists", ()),), steps=())
+    assert statuses(run([row], {"a": host}, again=again)) == {"one": "already"}
+    assert seen == [1]
+    host.act = failing("lists")
+    assert statuses(run([row], {"a": host}, again=again)) == {"one": "failed"}
+    assert seen == [1]

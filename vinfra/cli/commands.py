@@ -29,6 +29,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "destroy": "Remove what this blueprint created.",
         "adopt": "Take over what is there already.",
         "retire": "Give up a host that leaves the inventory.",
+        "maintain": "Patch hosts and restart those that need it, a batch at a time.",
         "lab": "Throw-away hosts on this machine to try things on.",
     },
     "Machines": {

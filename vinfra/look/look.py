@@ -67,6 +67,7 @@ class Look:
     placed: dict[str, list[Resource]] = field(default_factory=dict)
     neighbours: dict[str, list[Resource]] = field(default_factory=dict)
     _fresh: dict[str, Rows] = field(default_factory=dict)
+    _cleared: defaultdict[str, set[Address]] = field(default_factory=lambda: defaultdict(set))
     _locks: defaultdict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
 
     @cached_property
@@ -366,7 +367,7 @@ class Look:
     def _again(self, planned: Change) -> Change:
         """One row as it is now, for what could not be known when the plan was made.
 
-        A look at a host serves all its rows that it made clear, as the plan's own look did.
+        A look at a host serves all its rows that it made clear. They are asked for in turn: those before have ended.
         """
         host = planned.place
         with self._locks[host]:
@@ -374,11 +375,11 @@ class Look:
             if row is None or row.delta.verdict is not Verdict.OK:
                 self._fresh[host] = self._rows(host)
                 row = self._fresh[host].get(planned.address)
+            self._cleared[host].add(planned.address)
         return row or planned
 
     def _rows(self, host: str) -> Rows:
-        search, quiet = self._search(), Observers()
-        wanted = {host: self.placed[host]}
+        search, quiet, wanted = self._search(), Observers(), {host: self.placed[host]}
         surveys = survey(wanted, search, self.connections.reader, quiet, 1)
         state = finish(surveys, wanted, search, self.connections.reader, quiet, 1)[host]
         if state.error:
@@ -386,7 +387,7 @@ class Look:
         self._join([state])
         views = state.scopes(self.kinds)
         owner, moved = self.wish.blueprint.name, self.placement.moved
-        rows = diff(state, self.kinds, owner, moved=moved, behind=self._behind)
+        rows = diff(state, self.kinds, owner, moved=moved, behind=self._behind, ended=self._cleared[host])
         return {row.address: with_steps(row, views, self.kinds) for row in rows}
 
 

@@ -57,7 +57,8 @@ class Change:
     something to happen, so the other changes of its host run on meanwhile. `came_from` is the host that it was marked
     on until somebody moved it, `marks` are all that its host has of it, of whichever blueprint; `mark` is the one that
     says why a row is this blueprint's to do: what left it. `held` is its verdict as it was before a policy refused it.
-    A row with verdict LATER is an upper bound: at apply it is read again, and does at most these fields.
+    A row with verdict LATER is an upper bound: at apply `first` makes it clear, if there is a way; then it is read
+    again, and does at most these fields. One that `happens` is no object: it leaves no mark.
     """
 
     address: Address
@@ -66,12 +67,14 @@ class Change:
     actual: Spec | None
     position: Position = NOWHERE
     steps: tuple[Step, ...] = ()
+    first: tuple[Step, ...] = ()
     after: frozenset[Address] = frozenset()
     notes: dict[str, Any] = field(default_factory=dict)
     allow: Impact = Impact.NONE
     protect: bool = False
     where: str = ""
     waits: bool = False
+    happens: bool = False
     came_from: str = ""
     marks: tuple[Mark, ...] = ()
     fleet: str = ""

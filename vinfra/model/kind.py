@@ -56,7 +56,8 @@ class Trait(Enum):
 
     TOP: it may also stand at the top of a blueprint, with `on:` naming its hosts. LAZY: it stands there alone, without
     `on:`, and is made on each host where something needs it. SINGLE: a host has one, so its section holds its fields.
-    FLEET: its members are machines of another kind. WAITS: its steps only wait.
+    FLEET: its members are machines of another kind. WAITS: its steps only wait. HAPPENS: it is no object but something
+    that happens (a reboot), so nobody owns it: no mark is left of it.
     """
 
     TOP = "top"
@@ -64,6 +65,7 @@ class Trait(Enum):
     SINGLE = "single"
     FLEET = "fleet"
     WAITS = "waits"
+    HAPPENS = "happens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,15 @@ class Reversible(Protocol):
 
         Never asked of a deletion. It must also do when the change was cut off in the middle.
         """
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A kind that can make clear itself what it knows only later: package lists that are old are fetched first."""
+
+    def prepare(self, change: Change, scope: Scope) -> Sequence[Step]:
+        """What is done at apply before a row with verdict LATER is read again."""
         ...
 
 

@@ -44,7 +44,13 @@ _SIMULATE = ("-s", "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache
 _LVM = ("--readonly", "--nohints", "--reportformat", "json", "--units", "b", "--nosuffix", "-o")
 READ_ONLY: dict[str, tuple[Reads, ...]] = {
     "apt-get": (
-        Reads(_SIMULATE, ("--no-remove", "--allow-downgrades", "--no-install-recommends", "--install-recommends")),
+        Reads(
+            _SIMULATE,
+            (
+                *("--no-remove", "--allow-downgrades", "--no-install-recommends", "--install-recommends"),
+                *("--with-new-pkgs", "--only-upgrade"),
+            ),
+        ),
     ),
     "blkid": (Reads(("-p", "-o", "export")),),
     "cmp": (Reads(("-n",)),),
@@ -70,7 +76,11 @@ READ_ONLY: dict[str, tuple[Reads, ...]] = {
     "rpm": (Reads(("-q",), ("--qf",)),),
     "sha256sum": (Reads(("--",)),),
     "stat": (Reads(free=True),),
-    "systemctl": (Reads(("show",), ("-p", "--timestamp=us+utc")), Reads(("is-system-running",))),
+    "systemctl": (
+        Reads(("show",), ("-p", "--timestamp=us+utc")),
+        Reads(("is-system-running",)),
+        Reads(("list-units", "--failed", "--plain", "--no-legend")),
+    ),
     "systemd-detect-virt": (Reads(),),
     "test": (Reads(free=True),),
     "uname": (Reads(free=True),),

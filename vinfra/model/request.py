@@ -18,7 +18,8 @@ class Request:
     of addresses, or with `exact` the addresses themselves; `only` then are the hosts that are read, None for all where
     these may be. `supersede`: also what was applied from a version that this one does not come after. `site` is the
     site file; None for the one beside the inventory, if there is one. `everywhere`: what left the blueprint is looked
-    for on every host of the inventory.
+    for on every host of the inventory. `text` is the blueprint itself when it is in no file; `blueprint` is then only
+    what it is called.
     """
 
     blueprint: Path
@@ -34,6 +35,7 @@ class Request:
     supersede: bool = False
     site: Path | None = None
     everywhere: bool = False
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,7 @@ class Verb(StrEnum):
     VOLUME_DELETE = "volume.delete"  # pool
     DOMAIN_DEFINE = "domain.define"  # xml
     DOMAIN_START = "domain.start"  # xml: as for a network
+    DOMAIN_PRESS = "domain.press"  # ask its system to go down, and wait for nothing
     DOMAIN_SHUTDOWN = "domain.shutdown"  # seconds: how long its system may take; number: 1 to switch it off after that
     DOMAIN_DESTROY = "domain.destroy"  # a power cut
     DOMAIN_REBOOT = "domain.reboot"  # seconds: how long its system may take to go down
@@ -168,7 +169,20 @@ class Guard:
     seconds: int = GUARD_SECONDS
 
 
-Call = Exec | Write | Append | Shell | Virt | AwaitGuest | Hold | Guard
+@dataclass(frozen=True, slots=True)
+class Reboot:
+    """Restart the host itself and wait until it is back, as the last call of a step.
+
+    Nothing is restarted when the host is not in the boot `boot` (model.boot) any more: somebody else did it. It is back
+    once a new login finds another boot and systemd says that it is up, within `seconds`; the step fails when units
+    failed that had not before.
+    """
+
+    boot: str
+    seconds: float = 600.0
+
+
+Call = Exec | Write | Append | Shell | Virt | AwaitGuest | Hold | Guard | Reboot
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +194,7 @@ class Step:
 
     A step that may cut us off from the host names in `guards` the files that the host puts back by itself unless a new
     login confirms the step, and in `again` the commands that it then runs: they make the files count, or are the way
-    back themselves.
+    back themselves. `otherwise` is done when it failed, if the host can still be reached.
     """
 
     summary: str
@@ -191,6 +205,7 @@ class Step:
     fence: str = ""
     guards: tuple[str, ...] = ()
     again: tuple[tuple[str, ...], ...] = ()
+    otherwise: tuple[Call, ...] = ()
 
     @property
     def risks_access(self) -> bool:

@@ -95,7 +95,7 @@ def what(change: Change) -> str:
     """The words of a row: its fields, and the reason that fields do not tell."""
     delta = change.delta
     fields = delta.fields if delta.action is not Action.DELETE else ()
-    told = ", ".join(field_words(change, field) for field in fields)
+    told = ", ".join(_open(field) or field_words(change, field) for field in fields)
     reason = visible(delta.reason)
     if delta.verdict is Verdict.LATER:
         bound = f"at most {delta.action.name.lower()}" + (f": {told}" if told else "")
@@ -103,6 +103,11 @@ def what(change: Change) -> str:
     if delta.verdict is Verdict.REFUSED and not reason.startswith("refused"):
         reason = f"refused, {reason}" if reason else "refused"
     return ": ".join(part for part in (told, reason) if part) or delta.action.name.lower()
+
+
+def _open(field: FieldChange) -> str:
+    """A field of which nobody knows yet what it will be, by its name alone; "" for any other."""
+    return visible(field.path) if field.before is None and field.after is None and not field.secret else ""
 
 
 def _made(spec: Spec | None, field: FieldChange) -> str:

@@ -21,9 +21,9 @@ def adopt(
 ) -> tuple[Change, ...]:
     """The rows of one host. `found` are its marks as they are; what a pattern names (`patterned`) need not be there.
 
-    A row that only waits for something is about no object, and makes none here.
+    A row that only waits for something, or is something that happens, is about no object, and makes none here.
     """
-    things = (change for change in changes if not has(kinds[change.address.kind], Trait.WAITS))
+    things = (change for change in changes if not change.happens and not has(kinds[change.address.kind], Trait.WAITS))
     rows = (_row(change, state, kinds, found) for change in things)
     return tuple(row for row in rows if not (row.delta.reason == NOT_THERE and row.address in patterned))
 

@@ -206,12 +206,18 @@ class _Run:
         """The row itself, or, when it could not be known before, what is to be done now: never more than planned."""
         if planned.delta.verdict is not Verdict.LATER:
             return planned
+        for step in planned.first:
+            self._step(planned, step)
         change = self.tools.again(planned)
         if more := beyond(planned.delta, change.delta):
             raise _Beyond(more)
         return change
 
     def _steps(self, change: Change, *, created: bool) -> None:
+        if change.happens:
+            for step in change.steps:
+                self._step(change, step)
+            return
         steps = change.steps or (Step("note the owner", ()),)
         if steps[-1].risks_access:  # what the host takes back must not be noted as done
             steps = (*steps, Step("note the owner", ()))
@@ -235,7 +241,19 @@ class _Run:
         self.observer.step_ended(change, step, result)
         if result.returncode:
             said = "\n".join((result.err or result.out).strip().splitlines()[-12:])
+            said += self._otherwise(change, step)
             raise StepFailed(f"{step.summary}: {said or f'exit status {result.returncode}'}", result.returncode, said)
+
+    def _otherwise(self, change: Change, failed: Step) -> str:
+        """Do what a step wants done when it failed; what of that failed too, as more words of the same."""
+        if not failed.otherwise:
+            return ""
+        step = Step(f"after that failed: {failed.summary}", failed.otherwise, timeout=failed.timeout)
+        try:
+            self._step(change, step)
+        except (StepFailed, TransportError) as error:
+            return f"\n{error.message}"
+        return ""
 
     def _marks(self, change: Change, *, created: bool) -> tuple[Append, Append]:
         known = self._known(change, change.place) or self._known(change, change.came_from)

@@ -26,13 +26,15 @@ def diff(
     coming: Collection[Address] = (),
     moved: Mapping[str, tuple[str, str]] = MappingProxyType({}),
     behind: Callable[[Mark], str] = lambda _: "",
+    ended: Collection[Address] = (),
 ) -> tuple[Change, ...]:
     """One change per resource of a host, those without a difference included, in the order they would run.
 
     What a thing needs comes before it; deletions come last, in the opposite order. `owner` is the blueprint: what
     another blueprint owns is refused. `coming` are what changes on other hosts; `moved` the machines found elsewhere
     than they were, each with its old and its new host. `behind` says why an object must not be changed because a newer
-    version of the blueprint was applied to it, "" if that is not so.
+    version of the blueprint was applied to it, "" if that is not so. `ended` are rows that this run has done already:
+    nothing waits for them any more, whatever they would say now.
     """
     views = state.scopes(kinds)
     changing: set[Address] = set(coming)
@@ -52,7 +54,9 @@ def diff(
             delta = _moved(delta, resource, way)
         marks = view.marks.get(resource.address.name, ())
         change = replace(_change(resource, delta, answer), waits=waits, came_from=way[0] if way else "", marks=marks)
-        if change.runnable and delta.action not in (Action.ADOPT, Action.MOVE):  # these change marks alone
+        change = replace(change, happens=has(kinds[name], Trait.HAPPENS))
+        alone = delta.action in (Action.ADOPT, Action.MOVE)  # these change marks alone
+        if change.runnable and not alone and change.address not in ended:
             changing.add(change.address)
             here.add(change.address.reference)
             restarting |= {change.address.reference} if delta.impact >= Impact.RESTART else set()

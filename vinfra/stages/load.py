@@ -2,7 +2,7 @@
 
 import errno
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,19 @@ SITE = "vinfra-site.yaml"
 
 
 def load(
-    blueprint: Path, inventory: Path | None = None, var_files: Sequence[Path] = (), extra: Sequence[str] = ()
+    blueprint: Path,
+    inventory: Path | None = None,
+    var_files: Sequence[Path] = (),
+    extra: Sequence[str] = (),
+    text: str = "",
 ) -> Loaded:
-    """Read the files. Raises UsageError when one named on the command line is missing; the rest is in `problems`."""
+    """Read the files, but for a blueprint whose `text` is given.
+
+    Raises UsageError when one named on the command line is missing; the rest is in `problems`.
+    """
     with paused():
-        return _Reading().all(blueprint, inventory, var_files, extra)
+        reading = _Reading({str(blueprint): text.encode()} if text else {})
+        return reading.all(blueprint, inventory, var_files, extra)
 
 
 def load_site(site: Path | None, inventory: Path | None) -> Document | None:
@@ -52,9 +60,10 @@ def _bytes(file: Path) -> bytes:
 
 
 class _Reading:
-    """One request's files as they are read, each once."""
+    """One request's files as they are read, each once; `given` are those that need not be read."""
 
-    def __init__(self) -> None:
+    def __init__(self, given: Mapping[str, bytes]) -> None:
+        self._given = given
         self.documents: dict[str, Document] = {}
         self.included: dict[tuple[str, int], str] = {}
         self.complaints = Complaints()
@@ -89,7 +98,7 @@ class _Reading:
     def _read(self, file: str) -> Document:
         found = self.documents.get(file)
         if found is None:
-            data = _bytes(Path(file))
+            data = self._given[file] if file in self._given else _bytes(Path(file))
             self._digests[file] = hashlib.sha256(data).hexdigest()
             self._digest.update(b"%d\n" % len(data) + data)
             found = self.documents[file] = parse(data, file)

@@ -7,7 +7,7 @@ from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
 from vinfra.model.change import Change
 from vinfra.model.discovery import HostState
-from vinfra.model.kind import Kinds, Scope
+from vinfra.model.kind import Kinds, Prepares, Scope
 from vinfra.model.mark import Mark
 from vinfra.model.plan import Plan
 
@@ -37,11 +37,16 @@ def plan(
 
 
 def with_steps(change: Change, views: Mapping[str, Scope], kinds: Kinds) -> Change:
-    """The change with its steps. A row that is known only later gets them at apply, from what is there then."""
+    """The change with its steps. A row that is known only later gets them at apply, from what is there then; until then
+    it has those that make it clear.
+    """
+    name = change.address.kind
+    kind = kinds[name]
+    if change.delta.verdict is Verdict.LATER and isinstance(kind, Prepares):
+        return replace(change, first=tuple(kind.prepare(change, views[name])))
     if change.delta.action in (Action.NOOP, Action.ADOPT, Action.MOVE) or change.delta.verdict is not Verdict.OK:
         return change
-    kind = change.address.kind
-    return replace(change, steps=tuple(kinds[kind].steps(change, views[kind])))
+    return replace(change, steps=tuple(kind.steps(change, views[name])))
 
 
 def _kept(state: HostState, leftover: Callable[[Mark, Address], bool]) -> list[Address]:

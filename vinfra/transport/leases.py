@@ -25,6 +25,7 @@ from vinfra.model.step import CHANGED, HELD, Hold, Step, StepResult
 from vinfra.model.transport import Writer
 from vinfra.transport.access import guarded
 from vinfra.transport.reach import Connections
+from vinfra.transport.reboot import rebooted, restarts
 
 _EVERY = SECONDS / 3  # two renewals may be lost on the way
 _PATIENCE = SECONDS + 5.0
@@ -99,11 +100,13 @@ class _Held:
     """One host's lease: until when it surely holds, by this machine's clock, and why it does not any more.
 
     `speaking` is held by who tells the host of it: a renewal that came after the release would take it once more.
+    `away`: the host restarts, so there is nothing to renew.
     """
 
     until: float
     holder: Holder
     lost: str = ""
+    away: bool = False
     speaking: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -181,6 +184,34 @@ class Leases:
             self._held[host].holder = self._holder
             self._renew(host)
 
+    def leave(self, host: str) -> None:
+        """The host restarts, and its lease ends with that."""
+        held = self._held[host]
+        with held.speaking:
+            held.away = True
+
+    def come_back(self, host: str) -> None:
+        """The host is back: its lease is taken anew if nobody else had one there meanwhile. Raises LeaseLost."""
+        self._connections.forget(host)
+        held = self._held[host]
+        began = time.monotonic()
+        kept = self._hold(host, Hold(Grip.RENEW, self._token, held.holder.line()))
+        other = self._take(host, "", "") if kept.returncode else None
+        if other:
+            self.lose(host, f"{other.holder} applied there after its restart")
+            raise LeaseLost(f"{host}: {held.lost}", "look at what was done there, and plan again")
+        if not kept.returncode:
+            held.until, held.away = began + SECONDS, False
+
+    def lose(self, host: str, why: str) -> None:
+        """Nothing more is to be done on a host in this run."""
+        self._held[host].lost = why
+        self._connections.forget(host)
+
+    def is_here(self, host: str) -> bool:
+        """Whether a host is the machine that vinfra runs on."""
+        return self._connections.is_here(host)
+
     def __enter__(self) -> Self:
         self._keeper.start()
         return self
@@ -191,7 +222,7 @@ class Leases:
         self._over.set()
         if kind is not None and issubclass(kind, KeyboardInterrupt):  # nobody waits for hosts now; leases end anyway
             return
-        hosts = [host for host, held in self._held.items() if not held.lost]
+        hosts = [host for host, held in self._held.items() if not held.lost and not held.away]
         with ThreadPoolExecutor(max(1, min(self._forks, len(hosts)))) as pool:
             list(pool.map(self._release, hosts))
 
@@ -228,7 +259,7 @@ class Leases:
     def _renew(self, host: str) -> None:
         held = self._held[host]
         with held.speaking:
-            if not self._over.is_set():
+            if not self._over.is_set() and not held.away:
                 self._renewed(host, held)
 
     def _renewed(self, host: str, held: _Held) -> None:
@@ -260,6 +291,8 @@ class _Fenced:
     def run(self, step: Step) -> StepResult:
         """Under the lease; what may cut us off, under guard as well."""
         token = self._leases.fence(self._host)
+        if restarts(step):
+            return rebooted(replace(step, fence=token), self._host, self._writer, self._leases)
         if not step.risks_access:
             return self._writer.run(replace(step, fence=token))
         with self._leases.unseen(self._host):

@@ -119,6 +119,10 @@ class Connections:
         finally:
             forward.close()
 
+    def is_here(self, host: str) -> bool:
+        """Whether a host is the machine that vinfra runs on."""
+        return self._machines[host].connection == "local"
+
     def forget(self, host: str) -> None:
         """Drop a host's login and its remembered failure: it was rebooted, or its groups have changed."""
         with self._lock:

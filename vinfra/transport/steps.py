@@ -15,13 +15,14 @@ from vinfra.model.step import (
     Exec,
     Guard,
     Hold,
+    Reboot,
     Shell,
     Step,
     StepResult,
     Virt,
     Write,
 )
-from vinfra.transport import access, shell
+from vinfra.transport import access, reboot, shell
 
 KEPT = 65536
 
@@ -129,11 +130,12 @@ def step_script(step: Step, nonce: str) -> bytes:
     """One script for all calls of a step. What is secret travels in it, and never in a process's arguments."""
     guarded = any(isinstance(call, Guard) for call in step.calls)
     leased = step.fence or any(isinstance(call, Hold) for call in step.calls)
+    restarts = reboot.FUNCTION if reboot.restarts(step) else ""
     lines = [
         "{",
         shell.PREAMBLE + f"N={nonce} work=; umask 022",
         "case $(command -v printf) in /*) echo 'this shell has no printf of its own' >&2; exit 126;; esac",
-        _FUNCTIONS + (_LEASE if leased else "") + (access.FUNCTIONS if guarded else ""),
+        _FUNCTIONS + (_LEASE if leased else "") + (access.FUNCTIONS if guarded else "") + restarts,
         "printf '\\n%s begin\\n' $N; printf '\\n%s begin\\n' $N >&2",
     ]
     token, lost = shell.words([step.fence]), f"{{ end {len(step.calls)} {HELD}; exit 1; }}"
@@ -265,6 +267,11 @@ def _guard(call: Call) -> str:
     return access.rendered(call)
 
 
+def _reboot(call: Call) -> str:
+    assert isinstance(call, Reboot)
+    return reboot.rendered(call)
+
+
 _RENDERERS: dict[type, Callable[[Call], str]] = {
     Exec: _exec,
     Write: _write,
@@ -272,4 +279,5 @@ _RENDERERS: dict[type, Callable[[Call], str]] = {
     Shell: _shell,
     Hold: _hold,
     Guard: _guard,
+    Reboot: _reboot,
 }

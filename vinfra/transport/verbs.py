@@ -214,6 +214,13 @@ def _domain_shutdown(connection: Connection, call: Virt) -> None:
             time.sleep(_POLL)
 
 
+def _domain_press(connection: Connection, call: Virt) -> None:
+    with _unless(libvirt.VIR_ERR_NO_DOMAIN):
+        domain = _domain(connection, call)
+        if domain.isActive():
+            _press(domain)
+
+
 def _press(domain: Any) -> None:
     try:
         domain.shutdownFlags(0)
@@ -295,6 +302,7 @@ _VERBS: dict[Verb, Callable[[Connection, Virt], None]] = {
     Verb.VOLUME_DELETE: _volume_delete,
     Verb.DOMAIN_DEFINE: _domain_define,
     Verb.DOMAIN_START: _domain_start,
+    Verb.DOMAIN_PRESS: _domain_press,
     Verb.DOMAIN_SHUTDOWN: _domain_shutdown,
     Verb.DOMAIN_DESTROY: partial(_stop, _domain),
     Verb.DOMAIN_REBOOT: _domain_reboot,

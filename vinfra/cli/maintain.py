@@ -1,0 +1,147 @@
+"""`vinfra maintain`."""
+
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vinfra.cli.commands import new_app
+from vinfra.cli.options import Cost, Forks, Full, Inventory, Json, Site, SkipRefused, Yes, inventory_file, site_file
+
+if TYPE_CHECKING:
+    from vinfra.cli.output import Output
+    from vinfra.model.request import Request
+
+app = new_app()
+
+
+class Packages(StrEnum):
+    """Which packages are brought up to date."""
+
+    ALL = "all"
+    SECURITY = "security"
+
+
+class Restart(StrEnum):
+    """Whether hosts may restart."""
+
+    NEEDED = "needed"
+    NEVER = "never"
+
+
+class Evacuate(StrEnum):
+    """What becomes of the virtual machines of a host that restarts."""
+
+    STOP = "stop"
+    REFUSE = "refuse"
+
+
+Pattern = Annotated[str, typer.Argument(metavar="PATTERN", help="Hosts, groups or patterns, such as web:!web03.")]
+Patch = Annotated[bool, typer.Option("--patch", help="Bring installed packages up to date first.")]
+Which = Annotated[
+    Packages, typer.Option("--packages", metavar="WHICH", help="Which packages: all, or security updates.")
+]
+MaxAge = Annotated[str, typer.Option("--max-age", metavar="TIME", help="Older package lists are fetched first.")]
+Removals = Annotated[
+    bool, typer.Option("--allow-removals", help="Packages may go when others cannot be brought up to date otherwise.")
+]
+Reboots = Annotated[
+    Restart, typer.Option("--reboot", metavar="WHEN", help="needed: where something waits for it; or never.")
+]
+Machines = Annotated[
+    Evacuate,
+    typer.Option(
+        "--evacuate", metavar="HOW", help="stop: machines are shut down and started again; refuse: not while some run."
+    ),
+]
+Batch = Annotated[
+    list[str] | None,
+    typer.Option("--batch", metavar="SIZE", help="How many hosts at a time: 1 or 25%; repeated: one after the other."),
+]
+Health = Annotated[
+    list[str] | None,
+    typer.Option("--health", metavar="CHECK", help="ssh, tcp:80, a URL, or 'command:program argument'; repeatable."),
+]
+Monitor = Annotated[str, typer.Option("--monitor", metavar="TIME", help="How long a batch must stay healthy.")]
+MaxFail = Annotated[str, typer.Option("--max-fail", metavar="SIZE", help="How many hosts may fail: 0, 1, or 10%.")]
+Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="How long a host may take to come back.")]
+MachineTimeout = Annotated[
+    str, typer.Option("--machine-timeout", metavar="TIME", help="How long a machine may take to shut down.")
+]
+PlanOnly = Annotated[bool, typer.Option("--plan-only", "-n", help="Show what would be done; touch nothing.")]
+
+
+@app.command()
+def maintain(
+    pattern: Pattern,
+    inventory: Inventory = None,
+    patch: Patch = False,
+    packages: Which = Packages.ALL,
+    max_age: MaxAge = "1h",
+    allow_removals: Removals = False,
+    reboot: Reboots = Restart.NEEDED,
+    evacuate: Machines = Evacuate.STOP,
+    batch: Batch = None,
+    health: Health = None,
+    monitor: Monitor = "0s",
+    max_fail: MaxFail = "0",
+    timeout: Timeout = "10m",
+    machine_timeout: MachineTimeout = "2m",
+    plan_only: PlanOnly = False,
+    skip_refused: SkipRefused = False,
+    site: Site = None,
+    forks: Forks = 50,
+    yes: Yes = False,
+    full: Full = False,
+    json: Json = False,
+) -> int:
+    """Patch hosts and restart those that need it, a batch at a time; the next batch only when the last one is well.
+
+    Run it again after a failure or a kill: hosts that are done have nothing to do, the one in the middle comes first.
+    """
+    from vinfra.cli.running import carry_out, must_be_agreed
+    from vinfra.text import maintenance
+
+    if not plan_only:
+        must_be_agreed("maintain", yes, json)
+    from vinfra import engine
+    from vinfra.cli.output import Output
+
+    upgrade = {"packages": packages.value, "max_age": max_age, "allow_removals": allow_removals} if patch else None
+    restart = {"when": reboot.value, "timeout": timeout, "machine_timeout": machine_timeout}
+    restart["machines"] = "shutdown" if evacuate is Evacuate.STOP else "refuse"
+    terms = {"batch": batch or ["1"], "max_fail": max_fail, "monitor": monitor}
+    terms |= {"health": maintenance.health(health)} if health else {}
+    text = maintenance.Maintenance(pattern, upgrade, restart, terms).blueprint()
+    asked = _request(text, inventory, site, forks)
+    output = Output(json)
+    if plan_only:
+        return _show(asked, output, full)
+    act = partial(engine.apply, asked)
+    return carry_out(act, "maintain", asked.blueprint, output, yes, Cost.RESTART, skip_refused)
+
+
+def _request(text: str, inventory: Path | None, site: Path | None, forks: int) -> "Request":
+    """It owns nothing, so there is nothing to prune."""
+    from vinfra.model.request import Request
+    from vinfra.text.maintenance import FILE
+
+    machines, policies = inventory_file(inventory), site_file(site)
+    return Request(Path(FILE), text=text, inventory=machines, site=policies, forks=forks, prune=False)
+
+
+def _show(asked: "Request", output: "Output", full: bool) -> int:
+    from datetime import UTC, datetime
+
+    from vinfra import engine
+    from vinfra.report.as_json import plan_document
+    from vinfra.report.progress import Progress
+    from vinfra.report.terminal import plan_lines
+
+    with Progress(output.progress_console) as progress:
+        found = engine.plan(asked, progress, now=datetime.now(UTC))
+    output.lines(plan_lines(found, output.width, full))
+    output.document(plan_document(found, "maintain"))
+    return int(found.exit_code)
