@@ -5,13 +5,14 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from vinfra.errors import UsageError
-from vinfra.kinds.host import directory, file, operation, package, service, sysctl, user
+from vinfra.kinds.host import directory, file, operation, package, repository, service, sysctl, user
 from vinfra.kinds.kvm import domain, fleet, guest, hypervisor, image, network, pool, seed, volume
 from vinfra.model.kind import Kind
 
 GROUP = "vinfra.kinds"
 
 KINDS: dict[str, Kind] = {
+    "host.repository": repository,
     "host.package": package,
     "host.user": user,
     "host.directory": directory,

@@ -46,6 +46,9 @@ READ_ONLY: dict[str, tuple[Reads, ...]] = {
     "date": (Reads(("+%s.%N",)),),
     "dpkg-query": (Reads(("-W",), ("-f",)),),
     "getent": (Reads(),),
+    "grep": (
+        Reads(("-rsaH", "", "--")),
+    ),  # no option of grep(1) writes; these are whole files, each line with its path
     "ip": tuple(Reads(("-j", noun, "show")) for noun in ("addr", "route", "link")),
     "ls": (Reads(free=True),),
     "lsblk": (Reads(free=True),),
