@@ -5,7 +5,18 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from vinfra.errors import UsageError
-from vinfra.kinds.host import directory, file, operation, package, repository, service, sysctl, user
+from vinfra.kinds.host import (
+    certificate,
+    command,
+    directory,
+    file,
+    operation,
+    package,
+    repository,
+    service,
+    sysctl,
+    user,
+)
 from vinfra.kinds.kvm import domain, fleet, guest, hypervisor, image, network, pool, seed, volume
 from vinfra.model.kind import Kind
 
@@ -17,8 +28,10 @@ KINDS: dict[str, Kind] = {
     "host.user": user,
     "host.directory": directory,
     "host.file": file,
+    "host.certificate": certificate,
     "host.sysctl": sysctl,
     "host.operation": operation,
+    "host.command": command,
     "host.service": service,
     "kvm.hypervisor": hypervisor,
     "kvm.network": network,

@@ -217,8 +217,10 @@ fresh=${key%.*}.new.${key##*.}
 trap 'rm -f -- "$new.sources" "$new.final" "$new.pref" ${key:+"$fresh"}' EXIT
 if [ "$probe" = yes ]; then
     apt-get update -o "Dir::Etc::sourcelist=$new.sources" -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 \\
-        -o APT::Update::Error-Mode=any -o DPkg::Lock::Timeout=600 || exit
+        -o APT::Update::Error-Mode=any -o DPkg::Lock::Timeout=600
+    status=$?
     touch -d "@$stamp" /var/lib/apt/lists /var/lib/apt/lists/partial
+    [ "$status" = 0 ] || exit "$status"
 fi
 if [ -n "$key" ]; then mv -f -- "$fresh" "$key" || exit; fi
 if [ -e "$new.pref" ]; then mv -f -- "$new.pref" "$pin" || exit; else rm -f -- "$pin" || exit; fi
