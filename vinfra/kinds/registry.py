@@ -8,6 +8,7 @@ from vinfra.errors import UsageError
 from vinfra.kinds.host import (
     certificate,
     command,
+    cron,
     directory,
     file,
     operation,
@@ -15,6 +16,8 @@ from vinfra.kinds.host import (
     repository,
     service,
     sysctl,
+    time,
+    timer,
     user,
 )
 from vinfra.kinds.kvm import domain, fleet, guest, hypervisor, image, network, pool, seed, volume
@@ -30,8 +33,11 @@ KINDS: dict[str, Kind] = {
     "host.file": file,
     "host.certificate": certificate,
     "host.sysctl": sysctl,
+    "host.time": time,
     "host.operation": operation,
     "host.command": command,
+    "host.cron": cron,
+    "host.timer": timer,
     "host.service": service,
     "kvm.hypervisor": hypervisor,
     "kvm.network": network,

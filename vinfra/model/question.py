@@ -57,8 +57,10 @@ READ_ONLY: dict[str, tuple[Reads, ...]] = {
     "sha256sum": (Reads(("--",)),),
     "stat": (Reads(free=True),),
     "systemctl": (Reads(("show",), ("-p", "--timestamp=us+utc")), Reads(("is-system-running",))),
+    "systemd-analyze": (Reads(("calendar", "--")),),
     "systemd-detect-virt": (Reads(),),
     "test": (Reads(free=True),),
+    "timedatectl": (Reads(("show",), ("-p",)),),
     "uname": (Reads(free=True),),
 }
 

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from vinfra.kinds.compare import SAME, later, own_identity, updated
 from vinfra.kinds.host.files import paths
 from vinfra.kinds.host.operations import conditions
+from vinfra.kinds.host.operations.arguments import Arguments
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.answer import Absent, Answer, Present, Unknown
@@ -34,12 +35,6 @@ REMOVAL = Removal(Impact.NONE, when="nothing is undone")
 SAID = "its `impact:` says so"
 
 
-def _arguments(value: Any) -> Any:
-    if isinstance(value, str):
-        raise ValueError("write a list, one item for each argument: no shell reads it; for one, [sh, -c, …]")
-    return value
-
-
 def _environment(value: Any) -> Any:
     if not isinstance(value, Mapping) or not all(re.fullmatch(r"[A-Za-z_]\w*", str(key)) for key in value):
         raise ValueError("write names and values, such as {MODE: fast}")
@@ -52,7 +47,6 @@ def _plain(value: Any) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
-Arguments = Annotated[tuple[Text, ...], BeforeValidator(_arguments)]
 Environment = Annotated[dict[str, Any], BeforeValidator(_environment), WithJsonSchema({"type": "object"})]
 
 
