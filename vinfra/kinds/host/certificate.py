@@ -177,10 +177,14 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
             return later(action, reason, fields)
         if reason and dirname(path) not in pairs.DEFAULTS:
             return refused(action, reason, fields)
-    now = scope.facts.get("now")
+    now = _now(scope)
     soon = now is not None and chain.ends - now < desired.renew_before
     said = f"it ends in {int((chain.ends - (now or 0)) // pems.DAY)} days" if soon else ""
     return created(fields, said) if action is Action.CREATE else updated(fields, said)
+
+
+def _now(scope: Scope) -> float | None:
+    return float(scope.facts.get("now") or 0) or None
 
 
 WHOLE = ("certificate", "key")
@@ -206,7 +210,7 @@ def _rest(desired: Spec, action: Action, notes: Mapping[str, Any]) -> Iterable[F
 
 def _objection(name: str, desired: Spec, answer: Present | Absent, scope: Scope, chain: pems.Chain) -> str:
     """Why this pair must not come, or not there."""
-    now = scope.facts.get("now")
+    now = _now(scope)
     if now is not None and chain.ends <= now:
         return f"the certificate ended on {pems.date(chain.ends)}; have it renewed"
     if now is not None and chain.begins > now:
