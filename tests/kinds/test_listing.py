@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+from vinfra.kinds.host import cron, repository, timer
 from vinfra.kinds.host import listing as host
+from vinfra.kinds.host.packages import sources
+from vinfra.kinds.host.schedules import timerunits
 from vinfra.kinds.kvm import listing as kvm
 from vinfra.kinds.kvm import virsh
 from vinfra.kinds.registry import KINDS
@@ -36,6 +39,7 @@ def test_these_kinds_list() -> None:
     assert listing == {
         *("host.package", "host.user", "host.file", "host.sysctl", "host.service"),
         *("host.volume_group", "host.logical_volume", "host.filesystem", "host.swap", "host.mount"),
+        *("host.repository", "host.cron", "host.timer"),
         *("kvm.network", "kvm.pool", "kvm.volume", "kvm.domain"),
     }
 
@@ -136,3 +140,37 @@ def test_a_host_without_libvirt_has_none_and_one_that_does_not_answer_is_not_kno
 @pytest.mark.parametrize(("size", "written"), [(0, "0B"), (1000, "1000B"), (1 << 20, "1MiB"), (5 << 30, "5GiB")])
 def test_sizes_are_written_without_a_rest(size: int, written: str) -> None:
     assert kvm.exact(size) == written
+
+
+def test_repositories_jobs_and_timers_are_those_that_vinfra_wrote() -> None:
+    """As they were written, so that a blueprint made of them changes nothing."""
+    lines = "Types: deb\nURIs: https://apt.example.org/\nSuites: stable\nComponents: main contrib\nSigned-By: /k.gpg\n"
+    path = "/etc/apt/sources.list.d/vinfra-example.sources"
+    other = lines.replace("apt.example", "other.example")
+    answers: dict[Question, Raw] = {
+        sources.LINES: said(
+            "".join(f"{path}:{line}\n" for line in lines.splitlines())
+            + "".join(f"/etc/apt/sources.list.d/other.sources:{line}\n" for line in other.splitlines())
+            + "/etc/apt/preferences.d/vinfra-example.pref:Package: *\n"
+            + "/etc/apt/preferences.d/vinfra-example.pref:Pin-Priority: 600\n"
+        ),
+    }
+    place = {"uris": ["https://apt.example.org/"], "suites": ["stable"], "components": ["main", "contrib"]}
+    assert list(repository.ask_all({})) == list(answers)
+    assert list(repository.listing(NOBODY, answers)) == [
+        Listed("example", {**place, "signed_by": "/k.gpg", "priority": 600})
+    ]
+
+    answers = {cron.FILES: said("e2scrub_all\nvinfra-tidy\n")}
+    answers[ReadFile("/etc/cron.d/vinfra-tidy")] = said('PATH="/opt/bin"\n@daily ops tidy \\%x\n')
+    assert list(cron.ask_all(answers)) == list(answers)
+    job = {"schedule": "@daily", "command": "tidy %x", "user": "ops", "env": {"PATH": "/opt/bin"}}
+    assert list(cron.listing(NOBODY, answers)) == [Listed("tidy", job)]
+
+    wish = {"run": ("/bin/sh", "-c", 'a "b" 5% $c \\'), "on_boot": 90.0, "interval": 3600.0, "user": "ops"}
+    answers = {timer.FILES: said("getty.target.wants\nvinfra-tick.service\nvinfra-tick.timer\n")}
+    for name, text in zip(timerunits.files("tick"), timerunits.texts("tick", wish), strict=True):
+        answers[ReadFile(name)] = said(text)
+    assert list(timer.ask_all(answers)) == list(answers)
+    shown = {"run": list(wish["run"]), "on_boot": "90s", "interval": "3600s", "user": "ops"}  # type: ignore[call-overload]
+    assert list(timer.listing(NOBODY, answers)) == [Listed("tick", shown)]

@@ -6,6 +6,9 @@ from typing import Any
 
 from vinfra.errors import UsageError
 from vinfra.kinds.host import (
+    certificate,
+    command,
+    cron,
     directory,
     file,
     filesystem,
@@ -15,9 +18,12 @@ from vinfra.kinds.host import (
     operation,
     package,
     reboot,
+    repository,
     service,
     swap,
     sysctl,
+    time,
+    timer,
     upgrade,
     user,
     volume_group,
@@ -28,6 +34,7 @@ from vinfra.model.kind import Kind
 GROUP = "vinfra.kinds"
 
 KINDS: dict[str, Kind] = {
+    "host.repository": repository,
     "host.package": package,
     "host.user": user,
     "host.volume_group": volume_group,
@@ -37,9 +44,14 @@ KINDS: dict[str, Kind] = {
     "host.mount": mount,
     "host.directory": directory,
     "host.file": file,
+    "host.certificate": certificate,
     "host.interface": interface,
     "host.sysctl": sysctl,
+    "host.time": time,
     "host.operation": operation,
+    "host.command": command,
+    "host.cron": cron,
+    "host.timer": timer,
     "host.service": service,
     "host.upgrade": upgrade,
     "host.reboot": reboot,

@@ -37,7 +37,7 @@ class Reads:
 
 # To add a program, show from its manual that it cannot write when called so. apt-get(8) changes nothing with -s, but as
 # root it still writes its caches and the planner's log (both seen on Debian 12), and a later -o could take -s back.
-# rpm(8) runs a shell for --eval. date(1) sets the clock with -s. blkid(8) keeps no cache with -p. dumpe2fs(8) and
+# rpm(8) runs a shell for --eval. No option of grep(1) writes. date(1) sets the clock with -s. blkid(8) keeps no cache with -p. dumpe2fs(8) and
 # xfs_db(8) with -r open a device for reading alone. lvm(8) takes no lock and keeps neither backup nor hints when called
 # so, and asks the kernel nothing.
 _SIMULATE = ("-s", "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "-o", "Dir::Log::Planner=/dev/null")
@@ -60,8 +60,7 @@ READ_ONLY: dict[str, tuple[Reads, ...]] = {
     "dumpe2fs": (Reads(("-h",)),),
     "findmnt": (Reads(("-J", "-l", "-o")),),
     "getent": (Reads(),),
-    # grep(1) has no option that writes; what is left out by -v never leaves the host.
-    "grep": (Reads(("-RnHivE", "-e")),),
+    "grep": (Reads(free=True),),
     "ip": (
         *(Reads(("-j", noun, "show")) for noun in ("addr", "route", "link")),
         *(Reads(("-j", *options, "show")) for options in (("-d", "addr"), ("-6", "route"))),
@@ -81,8 +80,10 @@ READ_ONLY: dict[str, tuple[Reads, ...]] = {
         Reads(("is-system-running",)),
         Reads(("list-units", "--failed", "--plain", "--no-legend")),
     ),
+    "systemd-analyze": (Reads(("calendar", "--")),),
     "systemd-detect-virt": (Reads(),),
     "test": (Reads(free=True),),
+    "timedatectl": (Reads(("show",), ("-p",)),),
     "uname": (Reads(free=True),),
     "vgs": (Reads(_LVM),),
     "xfs_db": (Reads(("-r", "-c", "info")),),

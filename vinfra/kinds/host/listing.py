@@ -40,6 +40,11 @@ NO_PROGRAM = 127
 # login.defs(5): UID_MIN and UID_MAX as the distributions have them.
 PEOPLE = range(1000, 60000)
 OWN_SYSCTL = re.compile(r"/etc/sysctl\.d/90-vinfra-.*\.conf")
+# Files of other kinds, which list them themselves.
+OWN = re.compile(
+    r"/etc/(sysctl\.d/90-vinfra-.*\.conf|cron\.d/vinfra-[\w-]+|systemd/system/vinfra-[\w-]+\.(timer|service)"
+    r"|apt/(sources\.list|preferences)\.d/vinfra-[\w-]+\.(sources|pref))"
+)
 LIMIT = ReadFile("/").limit
 
 
@@ -137,7 +142,7 @@ def _files(answers: Answers) -> list[str]:
             folder = line[:-1]
         elif line and not line.endswith("/") and folder not in FOLDERS[:2] and f"{folder}/{line}" not in brought:
             found.append(f"{folder}/{line}")
-    return sorted(name for name in found if not paths.name_problem(name) and not OWN_SYSCTL.fullmatch(name))
+    return sorted(name for name in found if not paths.name_problem(name) and not OWN.fullmatch(name))
 
 
 def files(_scope: Scope, answers: Answers) -> Iterator[Listed]:
@@ -197,6 +202,8 @@ def services(_scope: Scope, answers: Answers) -> Iterator[Listed]:
         name, state, preset = (unit.get(key, "") for key in ("Id", "UnitFileState", "UnitFilePreset"))
         own = unit.get("FragmentPath", "").startswith(("/etc/systemd/system/", "/usr/local/"))
         against = (state, preset) in (("enabled", "disabled"), ("disabled", "enabled"))
+        if OWN.fullmatch(unit.get("FragmentPath", "")):
+            continue
         if name and (own or against or state == "masked"):
             yield Listed(name.removesuffix(".service"), _service(state, unit))
 

@@ -7,21 +7,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, WithJsonSchema
 
 from vinfra.kinds.compare import SAME, later, own_identity, refused, updated
 from vinfra.kinds.host import pyinfra_operation
-from vinfra.kinds.host.files import paths
-from vinfra.kinds.host.packages import installed
+from vinfra.kinds.host.operations import conditions
 from vinfra.kinds.host.pyinfra_operation import Planned
-from vinfra.kinds.host.systemd import units
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
 from vinfra.model.kind import Answers, Removal, Scope
-from vinfra.model.question import Question, ReadFile
+from vinfra.model.question import Question
 from vinfra.model.secret import Secret
 from vinfra.model.spec import field
 from vinfra.model.step import Step
@@ -34,7 +32,6 @@ ORDER = 60
 SHARED = False
 REMOVAL = Removal(Impact.NONE, when="nothing is undone")
 
-LARGEST = 1 << 20
 SAID = "its `impact:` says so"
 CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
 
@@ -64,32 +61,6 @@ def _shown(value: Any) -> Any:
 Arguments = Annotated[dict[str, Any], BeforeValidator(_shown), WithJsonSchema({"type": "object"})]
 
 
-class Contains(BaseModel):
-    """A file and a text that is somewhere in it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: Text
-    text: Text
-
-
-class Condition(BaseModel):
-    """Exactly one of: a path that exists, a file that contains a text, an installed package, a unit that runs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    exists: Text | None = None
-    contains: Contains | None = None
-    package: Text | None = None
-    service: Text | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> "Condition":
-        if sum(value is not None for _, value in self) != 1:
-            raise ValueError("write exactly one of exists, contains, package and service")
-        return self
-
-
 class Spec(shape.Spec):
     """One operation of pyinfra, by its name and arguments."""
 
@@ -106,7 +77,7 @@ class Spec(shape.Spec):
         compared=False,
         examples=({"path": "/etc/fstab", "line": "tmpfs /tmp tmpfs"},),
     )
-    unless: tuple[Condition, ...] | None = field(
+    unless: tuple[conditions.Condition, ...] | None = field(
         "Nothing is done when one of these holds. Operations that are not idempotent need it.",
         compared=False,
         examples=([{"exists": "/opt/app/.installed"}],),
@@ -149,49 +120,13 @@ def references(_name: str, desired: shape.Spec | None) -> tuple[frozenset[str], 
 def ask(scope: Scope, answers: Answers) -> Iterable[Question]:
     """What the conditions look at, and the facts that each operation turns out to need."""
     for _, desired in _wanted(scope):
-        for condition in desired.unless or ():
-            yield from _asked(condition)
-        if not isinstance(_holds(desired, answers, scope), str):
+        yield from conditions.ask(desired.unless)
+        if not isinstance(conditions.holds(desired.unless, answers, scope), str):
             yield from pyinfra_operation.plan(desired.operation, desired.arguments or {}, answers).needs
 
 
 def _wanted(scope: Scope) -> list[tuple[str, Spec]]:
     return [(item.address.name, item.desired) for item in scope.wanted if isinstance(item.desired, Spec)]
-
-
-def _asked(condition: Condition) -> Iterable[Question]:
-    if condition.exists is not None:
-        return paths.ask([condition.exists])
-    if condition.contains is not None:
-        return [ReadFile(condition.contains.path, LARGEST)]
-    if condition.package is not None:
-        return installed.ask([condition.package])
-    return units.ask([condition.service or ""])
-
-
-def _holds(desired: Spec, answers: Answers, scope: Scope) -> str | Unknown | None:
-    """The condition that holds, in words; None when none does."""
-    for condition in desired.unless or ():
-        held = _held(condition, answers, scope)
-        if held is not None:
-            return held
-    return None
-
-
-def _held(condition: Condition, answers: Answers, scope: Scope) -> str | Unknown | None:
-    if (path := condition.exists) is not None:
-        found = paths.read([path], answers)[path]
-        return found if isinstance(found, Unknown) else f"{path} exists" if isinstance(found, paths.Found) else None
-    if condition.contains is not None:
-        raw = answers.get(ReadFile(condition.contains.path, LARGEST))
-        if raw is None or raw.returncode not in (0, 2):
-            return Unknown(f"cannot read {condition.contains.path}: {raw.err.strip() if raw else 'not asked yet'}")
-        return f"{condition.contains.path} contains it" if raw.ok and condition.contains.text in raw.text else None
-    if (name := condition.package) is not None:
-        package = installed.read([name], answers, scope.facts)[name]
-        return package if isinstance(package, Unknown) else f"{name} is installed" if package else None
-    unit = units.read([condition.service or ""], answers)[units.full(condition.service or "")]
-    return unit if isinstance(unit, Unknown) else f"{condition.service} runs" if unit.active == "active" else None
 
 
 def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
@@ -201,7 +136,7 @@ def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
 
 
 def _one(desired: Spec, answers: Answers, scope: Scope) -> Answer:
-    held = _holds(desired, answers, scope)
+    held = conditions.holds(desired.unless, answers, scope)
     if isinstance(held, Unknown):
         return held
     actual = Spec.model_construct(operation=desired.operation)

@@ -4,12 +4,22 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vinfra.kinds.compare import changed, created, deleted, no_references, own_identity, refused, updated
+from vinfra.kinds.compare import (
+    bringers,
+    changed,
+    created,
+    deleted,
+    later,
+    no_references,
+    own_identity,
+    refused,
+    updated,
+)
 from vinfra.kinds.host import listing as everything
 from vinfra.kinds.host.packages import apt, installed, roles
 from vinfra.kinds.host.packages.installed import Installed
 from vinfra.kinds.host.packages.planned import (
-    Foresight,
+    about,
     by_apt,
     candidates,
     family,
@@ -19,7 +29,6 @@ from vinfra.kinds.host.packages.planned import (
     of,
     pinned,
     staying,
-    verb_of,
 )
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
@@ -108,24 +117,9 @@ def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
     result: dict[str, Answer] = {}
     for item in scope.wanted:
         names = of(item, scope)
-        result[item.address.name] = _one(names, found, shared | _foreseen(item, names, foreseen))
+        result[item.address.name] = _one(names, found, shared | about(item, names, foreseen))
     _first_updates(scope, result)
     return result
-
-
-def _foreseen(item: Resource, names: Sequence[str], foreseen: Sequence[Foresight]) -> dict[str, Any]:
-    """What apt would do for this resource; a simulation that was not answered says so as an error."""
-    mine = {pinned(name, item.desired) for name in names}
-    found = [one.result for one in foreseen if one.verb == verb_of(item.desired) and one.names & mine]
-    known = [one for one in found if isinstance(one, apt.Simulated)]
-    return {
-        "removes": frozenset(name for one in known for name in one.removes),
-        "downgrades": frozenset(name for one in known for name in one.downgrades),
-        "upgrades": frozenset(name for one in known for name in one.upgrades),
-        "instead": {old: new for one in known for old, new in one.instead.items()},
-        "unknown": {key: word for one in known for key, word in one.unknown.items() if key in mine},
-        "error": "; ".join(one.error for one in known if one.error),
-    }
 
 
 def _one(names: Sequence[str], found: Mapping[str, Installed | Unknown | None], notes: dict[str, Any]) -> Answer:
@@ -172,6 +166,8 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return refused(Action.CREATE, f"nobody has said which packages are {desired.role} on {pretty}")
     fields = list(_fields(desired, answer, notes))
     action = Action.UPDATE if isinstance(answer, Present) else Action.CREATE
+    if notes["unknown"] and (found := bringers(scope, "repository:")):
+        return later(action, f"apt does not know it yet; {found[0]} may bring it", fields)
     if (fields or action is Action.CREATE) and (reason := _objection(desired, notes, scope)):
         return refused(action, reason, fields)
     said = "after an update of the package lists" if notes.get("update") else ""

@@ -41,7 +41,7 @@ class Spec(shape.Spec):
     enabled: Flag | None = field("Whether it starts at boot.")
     masked: Flag | None = field("Whether it is kept from ever being started.", when="a unit that runs goes on")
     restart_on: tuple[Text, ...] | None = field(
-        "Files and packages of this blueprint whose change restarts it, also when somebody else changed them.",
+        "Files, packages and certificates of this blueprint whose change restarts it, whoever changed them.",
         compared=False,
         impact=Impact.RESTART,
         why="it stops and starts",
@@ -71,8 +71,8 @@ def check(name: str, desired: shape.Spec | None) -> str:
     if desired.masked is True and (desired.running is True or desired.enabled is True):
         return "a masked unit can neither run nor be enabled"
     for ref in triggers.of(desired):
-        if ref.partition(":")[0] not in ("file", "package"):
-            return f"{ref!r}: restart_on and reload_on take file:/path and package:name"
+        if ref.partition(":")[0] not in ("file", "package", "certificate"):
+            return f"{ref!r}: restart_on and reload_on take file:/path, package:name and certificate:name"
     said = any(value is not None for _, value in desired)
     return "" if said else "say at least one of running, enabled, masked, restart_on and reload_on"
 

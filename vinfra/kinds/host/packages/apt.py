@@ -60,6 +60,13 @@ def lists_age(answers: Answers) -> float | None:
         return None
 
 
+def lists_changed(answers: Answers) -> int:
+    """When the package lists last changed, in seconds since 1970; 0 when there are none, or nobody knows."""
+    changed, age = answers.get(LISTS_CHANGED), lists_age(answers)
+    times = [int(stamp) for stamp in re.findall(r"^(\d+):", changed.text, re.MULTILINE)] if changed else []
+    return 0 if age is None else max(times)
+
+
 def interrupted(answers: Answers) -> bool:
     """Whether dpkg left a journal behind; then apt does nothing before `dpkg --configure -a`."""
     raw = answers.get(INTERRUPTED)

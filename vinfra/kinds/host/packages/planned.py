@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from vinfra.kinds.host.packages import apt, roles
 from vinfra.kinds.host.packages.installed import Installed
@@ -127,3 +128,18 @@ def _together(verb: str, names: Sequence[str], leaving: set[str], answers: Answe
     if not (result.removes - leaving or result.downgrades or result.error):
         return [whole]
     return [Foresight(frozenset({name}), verb, apt.simulate(verb, [name], answers)) for name in names]
+
+
+def about(item: Resource, names: Sequence[str], foreseen: Sequence[Foresight]) -> dict[str, Any]:
+    """What apt would do for this resource; a simulation that was not answered says so as an error."""
+    mine = {pinned(name, item.desired) for name in names}
+    found = [one.result for one in foreseen if one.verb == verb_of(item.desired) and one.names & mine]
+    known = [one for one in found if isinstance(one, apt.Simulated)]
+    return {
+        "removes": frozenset(name for one in known for name in one.removes),
+        "downgrades": frozenset(name for one in known for name in one.downgrades),
+        "upgrades": frozenset(name for one in known for name in one.upgrades),
+        "instead": {old: new for one in known for old, new in one.instead.items()},
+        "unknown": {key: word for one in known for key, word in one.unknown.items() if key in mine},
+        "error": "; ".join(one.error for one in known if one.error),
+    }

@@ -6,6 +6,7 @@ It is found on the host itself, so that a change by hand counts, and so does a k
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from vinfra.kinds.host.certificates import pairs
 from vinfra.kinds.host.files import paths
 from vinfra.kinds.host.packages import installed, planned
 from vinfra.model.answer import Unknown
@@ -28,8 +29,16 @@ def ask(scope: Scope) -> Iterable[Question]:
 
 def _watched(scope: Scope) -> tuple[list[str], list[str]]:
     refs = sorted({ref for item in scope.wanted for ref in of(item.desired)})
-    files = [ref.partition(":")[2] for ref in refs if ref.startswith("file:")]
+    files = [path for ref in refs for path in _files(ref, scope)]
     return files, [name for ref in refs if ref.startswith("package:") for name in _packages(ref, scope)]
+
+
+def _files(ref: str, scope: Scope) -> tuple[str, ...]:
+    """The paths that a reference stands for: a file's own, both of a certificate."""
+    sort, _, name = ref.partition(":")
+    if sort == "certificate":
+        return pairs.places(name, scope.siblings[ref].desired if ref in scope.siblings else None)
+    return (name,) if sort == "file" else ()
 
 
 def _packages(ref: str, scope: Scope) -> tuple[str, ...]:
@@ -63,7 +72,9 @@ def read(scope: Scope, answers: Answers) -> Times:
     files, packages = _watched(scope)
     state = installed.read(packages, answers, scope.facts)
     refs = {ref for item in scope.wanted for ref in of(item.desired) if ref.startswith("package:")}
-    found = {f"file:{path}": _latest([there]) for path, there in paths.read(files, answers).items()}
+    there = paths.read(files, answers)
+    watched = {ref for item in scope.wanted for ref in of(item.desired)}
+    found = {ref: _latest(there[path] for path in own) for ref in watched if (own := _files(ref, scope))}
     now = float(scope.facts.get("now") or "inf") + 1
     return Times(found | {ref: _latest(state.get(name) for name in _packages(ref, scope)) for ref in refs}, now)
 

@@ -1,0 +1,1 @@
+"""What host.operation and host.command share: what holds already."""

@@ -1,0 +1,1 @@
+"""What kinds know of schedules: cron's lines, systemd's timers."""
