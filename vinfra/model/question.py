@@ -37,9 +37,9 @@ class Reads:
 
 # To add a program, show from its manual that it cannot write when called so. apt-get(8) changes nothing with -s, but as
 # root it still writes its caches and the planner's log (both seen on Debian 12), and a later -o could take -s back.
-# rpm(8) runs a shell for --eval. No option of grep(1) writes. date(1) sets the clock with -s. blkid(8) keeps no cache with -p. dumpe2fs(8) and
-# xfs_db(8) with -r open a device for reading alone. lvm(8) takes no lock and keeps neither backup nor hints when called
-# so, and asks the kernel nothing.
+# rpm(8) runs a shell for --eval. date(1) sets the clock with -s. No option of grep(1) writes. blkid(8) keeps no cache
+# with -p. dumpe2fs(8) and xfs_db(8) with -r open a device for reading alone. lvm(8) takes no lock and keeps neither backup
+# nor hints when called so, and asks the kernel nothing.
 _SIMULATE = ("-s", "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "-o", "Dir::Log::Planner=/dev/null")
 _LVM = ("--readonly", "--nohints", "--reportformat", "json", "--units", "b", "--nosuffix", "-o")
 READ_ONLY: dict[str, tuple[Reads, ...]] = {
