@@ -16,18 +16,22 @@ from vinfra.errors import VinfraError
 class Reads:
     """How a program is called so that it only reads: these arguments first, then only these options, then any words.
 
-    After `--` come names. With `free`, any option may follow: no option of that program writes.
+    After `--` come names. With `free`, any option may follow: no option of that program writes. `alone`: nothing may
+    follow, for a further word could be a command.
     """
 
     lead: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     free: bool = False
+    alone: bool = False
 
     def allows(self, arguments: tuple[str, ...]) -> bool:
         """Whether a call with these arguments can only read."""
         if arguments[: len(self.lead)] != self.lead:
             return False
         rest = arguments[len(self.lead) :]
+        if self.alone:
+            return not rest
         words = rest[: rest.index("--")] if "--" in rest else rest
         return self.free or all(word in self.options for word in words if word.startswith("-"))
 
@@ -37,7 +41,9 @@ class Reads:
 
 # To add a program, show from its manual that it cannot write when called so. apt-get(8) changes nothing with -s, but as
 # root it still writes its caches and the planner's log (both seen on Debian 12), and a later -o could take -s back.
-# rpm(8) runs a shell for --eval. date(1) sets the clock with -s.
+# rpm(8) runs a shell for --eval. date(1) sets the clock with -s. nft(8) takes all its words for one text of commands,
+# with `;` between. firewall-cmd(1) changes nothing with --info-policy and --list-…. iptables-save(8) writes with -f.
+# sshd(8): -T checks the configuration, prints it and exits.
 _SIMULATE = ("-s", "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "-o", "Dir::Log::Planner=/dev/null")
 READ_ONLY: dict[str, tuple[Reads, ...]] = {
     "apt-get": (
@@ -45,13 +51,22 @@ READ_ONLY: dict[str, tuple[Reads, ...]] = {
     ),
     "date": (Reads(("+%s.%N",)),),
     "dpkg-query": (Reads(("-W",), ("-f",)),),
+    "firewall-cmd": tuple(
+        Reads((*scope, what), alone=True)
+        for scope in ((), ("--permanent",))
+        for what in ("--info-policy=vinfra", "--list-all-zones", "--list-all-policies")
+    ),
     "getent": (Reads(),),
     "ip": tuple(Reads(("-j", noun, "show")) for noun in ("addr", "route", "link")),
+    "ip6tables-save": (Reads(("-t", "filter"), alone=True),),
+    "iptables-save": (Reads(("-t", "filter"), alone=True),),
     "ls": (Reads(free=True),),
     "lsblk": (Reads(free=True),),
+    "nft": (Reads(("-j", "list", "table", "inet", "vinfra"), alone=True),),
     "nproc": (Reads(),),
     "rpm": (Reads(("-q",), ("--qf",)),),
     "sha256sum": (Reads(("--",)),),
+    "sshd": (Reads(("-T",), alone=True),),
     "stat": (Reads(free=True),),
     "systemctl": (Reads(("show",), ("-p", "--timestamp=us+utc")), Reads(("is-system-running",))),
     "systemd-detect-virt": (Reads(),),
@@ -144,6 +159,14 @@ class ReadLibvirt:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadLogin:
+    """By which way we are here, as sshd(8) says it in SSH_CONNECTION: client's address and port, our own ones.
+
+    They are as the host sees them, whatever translates addresses on the way. Raw.returncode 2 when it was not by SSH.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class PyinfraFact:
     """A fact of pyinfra's own library, such as `server.Which`, with its arguments; rendered by pyinfra itself."""
 
@@ -166,7 +189,7 @@ class PyinfraFact:
         return bool(given.get("interpolate_variables")) or not given.get("quote_path", True)
 
 
-Question = Exec | ReadFile | ReadMarks | ReadLibvirt | PyinfraFact
+Question = Exec | ReadFile | ReadMarks | ReadLibvirt | ReadLogin | PyinfraFact
 
 
 class Raw(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from vinfra.errors import TransportError
 from vinfra.model import mark
-from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt, ReadMarks
+from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt, ReadLogin, ReadMarks
 from vinfra.transport import pyinfra_facts, shell
 
 _LIMIT = 60
@@ -73,6 +73,21 @@ done
 }
 """
 
+# login: sudo(8) takes the variable away from the root shell, but what started sudo has it.
+_LOGIN = """\
+login() {
+p=$$
+while [ "${p:-1}" -gt 1 ]; do
+c=$(tr '\\0' '\\n' <"/proc/$p/environ" 2>/dev/null | sed -n 's/^SSH_CONNECTION=//p')
+[ -z "$c" ] || { printf '%s\\n' "$c"; exit 0; }
+IFS= read -r s <"/proc/$p/stat" || exit 1
+set -- ${s##*) }; p=$2
+done
+echo 'not by SSH' >&2
+exit 2
+}
+"""
+
 # libvirt: what libvirt has of one sort, asked of one virsh in a batch; only what runs has a second, live definition.
 # A volume is named by its path, which no name can be mistaken for.
 _LIBVIRT = r"""
@@ -106,13 +121,18 @@ done
 """
 
 
+# What only some questions need.
+_MORE = ((ReadLibvirt, _LIBVIRT), (ReadLogin, _LOGIN))
+
+
 def probe_script(questions: Sequence[Question], nonce: str, limit: int = _LIMIT) -> bytes:
     """One script for all questions; a repeated question is asked once. `limit`: seconds for each."""
     asks = [f"ask {number} {_render(question)}" for number, question in enumerate(dict.fromkeys(questions))]
     lines = [
         "{",
         shell.PREAMBLE + f"N={nonce}",
-        _FUNCTIONS + (_LIBVIRT if any(isinstance(item, ReadLibvirt) for item in questions) else "") + f"limit {limit}",
+        _FUNCTIONS + "".join(text for sort, text in _MORE if any(isinstance(item, sort) for item in questions)),
+        f"limit {limit}",
         "if gzip -1 </dev/null >/dev/null 2>&1; then z='gzip -1'; else z=cat; fi",
         "printf '\\n%s begin\\n' $N",
         "{ exec 3>&1",
@@ -188,6 +208,10 @@ def _read_libvirt(question: Question) -> str:
     return f"libvirt {question.sort}"
 
 
+def _read_login(_: Question) -> str:
+    return "login"
+
+
 def _fact(question: Question) -> str:
     assert isinstance(question, PyinfraFact)
     return f"$T sh -c {shell.words([pyinfra_facts.command_text(question)])}"
@@ -198,5 +222,6 @@ _RENDERERS: dict[type, Callable[[Question], str]] = {
     ReadFile: _read_file,
     ReadMarks: _read_marks,
     ReadLibvirt: _read_libvirt,
+    ReadLogin: _read_login,
     PyinfraFact: _fact,
 }

@@ -15,11 +15,13 @@ from typing import Any
 import yaml
 
 from vinfra.errors import InputError, TransportError
-from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt, ReadMarks
+from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt, ReadLogin, ReadMarks
 from vinfra.model.step import Step, StepResult
 from vinfra.model.transport import Reader
 
-_QUESTIONS: dict[str, type] = {one.__name__: one for one in (Exec, ReadFile, ReadMarks, ReadLibvirt, PyinfraFact)}
+_QUESTIONS: dict[str, type] = {
+    one.__name__: one for one in (Exec, ReadFile, ReadMarks, ReadLibvirt, ReadLogin, PyinfraFact)
+}
 UNANSWERED = Raw(127, b"", "not in the recording")
 
 Hosts = Mapping[str, Mapping[Question, Raw]]
