@@ -5,7 +5,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from vinfra.errors import UsageError
-from vinfra.kinds.host import directory, file, firewall, operation, package, service, sysctl, user
+from vinfra.kinds.host import directory, file, firewall, operation, package, service, sshd, sysctl, user
 from vinfra.kinds.kvm import domain, fleet, guest, hypervisor, image, network, pool, seed, volume
 from vinfra.model.kind import Kind
 
@@ -17,6 +17,7 @@ KINDS: dict[str, Kind] = {
     "host.directory": directory,
     "host.file": file,
     "host.firewall": firewall,
+    "host.sshd": sshd,
     "host.sysctl": sysctl,
     "host.operation": operation,
     "host.service": service,
