@@ -5,14 +5,28 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from vinfra.errors import UsageError
-from vinfra.kinds.host import directory, file, firewall, operation, package, service, sshd, sysctl, user
+from vinfra.kinds.host import (
+    directory,
+    file,
+    firewall,
+    group,
+    hostname,
+    operation,
+    package,
+    service,
+    sshd,
+    sysctl,
+    user,
+)
 from vinfra.kinds.kvm import domain, fleet, guest, hypervisor, image, network, pool, seed, volume
 from vinfra.model.kind import Kind
 
 GROUP = "vinfra.kinds"
 
 KINDS: dict[str, Kind] = {
+    "host.hostname": hostname,
     "host.package": package,
+    "host.group": group,
     "host.user": user,
     "host.directory": directory,
     "host.file": file,

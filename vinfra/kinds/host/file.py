@@ -94,7 +94,7 @@ def identity(name: str) -> str:
 
 def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
     """The directories above and the owner come first."""
-    owners = {f"user:{desired.owner}"} if isinstance(desired, Spec) and desired.owner else set()
+    owners = ownership.owners(desired) if isinstance(desired, Spec) else set()
     return frozenset(), frozenset({f"directory:{path}" for path in paths.parents(name)} | owners)
 
 
