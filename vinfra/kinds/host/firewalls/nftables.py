@@ -5,8 +5,8 @@ The table only hooks what comes in, and a restart of nftables.service, which emp
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
+from vinfra.kinds.host.firewalls.nft_words import listed, objects, plain, worded
 from vinfra.kinds.host.firewalls.rules import Line, span
 from vinfra.kinds.host.firewalls.state import State
 from vinfra.kinds.host.systemd import units
@@ -73,23 +73,23 @@ def ask(_answers: Answers) -> Iterable[Question]:
 
 def read(answers: Answers, known: Mapping[str, units.Unit | Unknown]) -> State | Unknown:
     """What of ours is there."""
-    listed, file, unit = answers[LIST], answers[ReadFile(FILE)], answers[ReadFile(UNIT)]
+    table, file, unit = answers[LIST], answers[ReadFile(FILE)], answers[ReadFile(UNIT)]
     for path, raw in ((FILE, file), (UNIT, unit)):
         if raw.returncode not in (0, NO_FILE):
             return Unknown(f"cannot read {path}: {raw.err.strip()}")
-    if not listed.ok and listed.returncode != NO_PROGRAM and "No such file" not in listed.err:
-        return Unknown(f"nft: {' '.join(listed.err.split()) or f'exit status {listed.returncode}'}")
+    if not table.ok and table.returncode != NO_PROGRAM and "No such file" not in table.err:
+        return Unknown(f"nft: {' '.join(table.err.split()) or f'exit status {table.returncode}'}")
     service = known.get(NAME)
-    former = {"ruleset": listed.text if listed.ok else None, "file": file.text if file.ok else None}
-    incoming, rules = _running(listed.text) if listed.ok else (None, ())
+    former = {"ruleset": table.text if table.ok else None, "file": file.text if file.ok else None}
+    incoming, rules = _running(table.text) if table.ok else (None, ())
     return State(
         incoming=incoming,
         rules=rules,
         persisted=(file.text if file.ok else "") + (unit.text if unit.ok else "") if file.ok or unit.ok else None,
         enabled=isinstance(service, units.Unit) and service.file_state == "enabled" and service.active == "active",
-        missing="nft is not on this host" if listed.returncode == NO_PROGRAM else "",
+        missing="nft is not on this host" if table.returncode == NO_PROGRAM else "",
         brings=("package:nftables",),
-        ours=listed.ok or file.ok or unit.ok,
+        ours=table.ok or file.ok or unit.ok,
         former={**former, "unit": unit.text if unit.ok else None},
     )
 
@@ -110,7 +110,7 @@ def _rule(line: Line) -> str:
     if line.protocol == "icmp":
         said.append("meta l4proto { icmp, ipv6-icmp }")
     elif line.ports:
-        said.append(f"{line.protocol} dport {_listed([span(item) for item in line.ports])}")
+        said.append(f"{line.protocol} dport {listed([span(item) for item in line.ports])}")
     elif line.protocol:
         said.append(f"meta l4proto {line.protocol}")
     return " ".join((*said, ACTIONS[line.action]))
@@ -121,30 +121,25 @@ def _from(line: Line) -> list[str]:
         return []
     if not line.networks:
         return [f"meta nfproto ipv{line.family}"]
-    return [f"{'ip' if line.family == '4' else 'ip6'} saddr {_listed(line.networks)}"]
+    return [f"{'ip' if line.family == '4' else 'ip6'} saddr {listed(line.networks)}"]
 
 
 def _commented(rule: str, line: Line) -> str:
     return f'{rule} comment "{line.comment}"' if line.comment else rule
 
 
-def _listed(items: Sequence[str]) -> str:
-    """In one order, whatever order the kernel tells them in."""
-    return items[0] if len(items) == 1 else f"{{ {', '.join(sorted(items, key=lambda item: item.zfill(5)))} }}"
-
-
 def _running(text: str) -> tuple[str, tuple[str, ...]]:
     """What runs in our table, in the words of `wish`. What nobody wished for is told as it is."""
     chain, found, policy = "", list[str](), ""
-    for item in _objects(text):
+    for item in objects(text):
         sort, told = next(iter(item.items()))
         if sort == "chain" and told.get("name") == "input":
             policy = str(told.get("policy", ""))
             chain = f"type {told.get('type')} hook {told.get('hook')} priority {told.get('prio')}"
         elif sort == "rule" and told.get("chain") == "input":
-            found.append(" ".join(map(_worded, told.get("expr", ()))))
+            found.append(" ".join(map(worded, told.get("expr", ()))))
         elif sort not in ("metainfo", "table"):
-            found.append(f"{sort} {json.dumps(_plain(told), sort_keys=True)}")
+            found.append(f"{sort} {json.dumps(plain(told), sort_keys=True)}")
     missing = [f"not there: {line}" for line in KEPT if line not in found]
     rules = [line for line in found if line not in KEPT]
     incoming = {"accept": "allow", "drop": "drop"}.get(policy, policy)
@@ -152,49 +147,6 @@ def _running(text: str) -> tuple[str, tuple[str, ...]]:
         incoming = "reject"
         rules.pop()
     return incoming, (*missing, *([] if chain == CHAIN else [chain or "no chain input"]), *rules)
-
-
-def _objects(text: str) -> list[dict[str, Any]]:
-    try:
-        items = json.loads(text)["nftables"]
-    except (ValueError, KeyError, TypeError):
-        return []
-    return [item for item in items if isinstance(item, dict) and item]
-
-
-def _plain(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in told.items() if key != "handle"}
-
-
-def _worded(part: Mapping[str, Any]) -> str:
-    """One part of a rule as it would be written, those that we write ourselves; JSON for all others."""
-    match part:
-        case {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": str(name)}}:
-            return f'iifname "{name}"'
-        case {"match": {"op": "==", "left": {"meta": {"key": str(key)}}, "right": right}}:
-            return f"meta {key} {_value(right)}"
-        case {"match": {"op": "==", "left": {"payload": {"protocol": str(name), "field": str(key)}}, "right": right}}:
-            return f"{name} {key} {_value(right)}"
-        case {"vmap": {"key": {"ct": {"key": str(key)}}, "data": {"set": list(pairs)}}}:
-            return f"ct {key} vmap {{ {', '.join(f'{name} : {next(iter(verdict))}' for name, verdict in pairs)} }}"
-        case {"reject": {"type": str(sort), "expr": str(what)}}:
-            return f"reject with {sort} {what}"
-        case {"accept": None}:
-            return "accept"
-        case {"drop": None}:
-            return "drop"
-    return json.dumps(part, sort_keys=True)
-
-
-def _value(told: Any) -> str:
-    match told:
-        case {"set": list(items)}:
-            return _listed([_value(item) for item in items])
-        case {"prefix": {"addr": address, "len": length}}:
-            return f"{address}/{length}"
-        case {"range": [first, last]}:
-            return f"{first}-{last}"
-    return str(told)
 
 
 def put(wanted: State, found: State, changed: set[str]) -> Sequence[Step]:
@@ -237,11 +189,11 @@ def _again(found: State) -> tuple[tuple[str, ...], ...]:
 def _reload(text: str) -> bytes:
     """What ran, as something that nft loads in place of what is there then."""
     table = {"table": {"family": TABLE[0], "name": TABLE[1]}}
-    there = [item for item in _objects(text) if "metainfo" not in item and "table" not in item]
+    there = [item for item in objects(text) if "metainfo" not in item and "table" not in item]
     if not text:
         return b""
     calls = [{"add": table}, {"delete": table}, {"add": table}]
-    calls += [{"add": {sort: _plain(told) for sort, told in item.items()}} for item in there]
+    calls += [{"add": {sort: plain(told) for sort, told in item.items()}} for item in there]
     return json.dumps({"nftables": calls}).encode()
 
 

@@ -191,9 +191,7 @@ def _tuples(line: Line, family: str) -> Iterable[Tuple]:
 def put(wanted: State, found: State, changed: set[str]) -> Sequence[Step]:
     """What is missing comes last, then what is too much goes; all of ours anew where that would not be their order."""
     wish, there = _own(wanted.persisted), _own(found.persisted)
-    stays = [one for one in there if one in wish]
-    if [*stays, *(one for one in wish if one not in stays)] != wish:
-        stays = []
+    stays = [one for family in ANY for one in _staying(family, wish, there)]
     calls = []
     for one in (one for one in wish if one not in stays):
         calls += [Exec(_command(one, "delete"))] if one in there else []
@@ -208,6 +206,13 @@ def put(wanted: State, found: State, changed: set[str]) -> Sequence[Step]:
         Step(f"{said}, part {number}" if parts[1:] else said, part, guards=FILES, again=_again(found))
         for number, part in enumerate(parts, 1)
     ]
+
+
+def _staying(family: str, wish: Iterable[Tuple], there: Iterable[Tuple]) -> list[Tuple]:
+    """Those that can stay where they are: all that are wished for, or none if the others would not come after them."""
+    wanted = [one for one in wish if one.family == family]
+    stays = [one for one in there if one in wanted]
+    return stays if [*stays, *(one for one in wanted if one not in stays)] == wanted else []
 
 
 def _first(state: State) -> str:
