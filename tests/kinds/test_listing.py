@@ -33,7 +33,9 @@ def names(found: Any) -> list[str]:
 
 def test_groups_that_somebody_made_are_listed() -> None:
     groups = "root:x:0:\nsudo:x:27:ops\nops:x:1000:\ncrew:x:2100:ops,ada\nplain:x:2101:\nnogroup:x:65534:\n"
-    users = "root:x:0:0:root:/root:/bin/bash\nops:x:1000:1000::/home/ops:/bin/bash\nada:x:1001:2100::/home/ada:/bin/sh\n"
+    users = (
+        "root:x:0:0:root:/root:/bin/bash\nops:x:1000:1000::/home/ops:/bin/bash\nada:x:1001:2100::/home/ada:/bin/sh\n"
+    )
     found = [*host.groups(NOBODY, {host.GROUPS: said(groups), host.USERS: said(users)})]
     assert {item.name: item.fields for item in found} == {
         "crew": {"gid": 2100, "members": ["ops", "ada"]},

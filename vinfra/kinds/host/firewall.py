@@ -131,7 +131,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return refused(action, f"{state.missing}; declare {' and '.join(state.brings)}", fields)
     if not fields:
         return Delta(Action.NOOP)
-    if why := _cut_off(desired, notes, scope):
+    if why := state.hinders or _cut_off(desired, notes, scope):
         return refused(action, why, fields)
     said = backends.said(notes["backend"], fields)
     return updated(fields, said) if action is Action.UPDATE else created(fields, said, Impact.LIVE)
@@ -141,7 +141,8 @@ def _wanted(desired: Spec, notes: Mapping[str, Any], scope: Scope) -> State | st
     name = str(notes["backend"])
     states: Mapping[str, State] = notes["states"]
     wanted = [*_bridges(scope), *lines(desired.rules or ())]
-    return BACKENDS[name].wish(desired.incoming, wanted, states[name].former)
+    hypervisor = {"libvirt": "declared"} if "hypervisor:kvm" in scope.siblings else {}
+    return BACKENDS[name].wish(desired.incoming, wanted, {**states[name].former, **hypervisor})
 
 
 def _bridges(scope: Scope) -> Iterable[Line]:

@@ -1,6 +1,7 @@
-"""firewalld: a policy of our own, asked before the zone in which interfaces are unless somebody says otherwise.
+"""firewalld: a policy of our own, asked before all zones. Zones, and what they allow, are left alone.
 
-Zones, and what they allow, are left alone; so are interfaces in other zones, such as libvirt's bridges.
+It is for ANY zone: one for the default zone alone is not asked about interfaces that nobody has put into a zone (seen
+with firewalld 1.3). So it would be asked about libvirt's bridges as well, and rules of firewalld know no interfaces.
 """
 
 import re
@@ -16,7 +17,6 @@ from vinfra.model.question import Question, ReadFile
 from vinfra.model.step import Exec, Step, Write
 
 POLICY = "/etc/firewalld/policies/vinfra.xml"
-CONFIGURATION = ReadFile("/etc/firewalld/firewalld.conf")
 INFO = Ask(("firewall-cmd", "--info-policy=vinfra"))
 NOW, BOOT = Ask(("firewall-cmd", "--list-all-zones")), Ask(("firewall-cmd", "--permanent", "--list-all-zones"))
 NO_PROGRAM, NO_FILE, NOT_RUNNING = 127, 2, 252
@@ -32,7 +32,7 @@ FLEETING = ("interfaces", "ingress-zones", "egress-zones", "icmp-block-inversion
 
 def ask(_answers: Answers) -> Iterable[Question]:
     """Our policy as it runs and as it is loaded; and whether a reload would lose something of others."""
-    return (INFO, ReadFile(POLICY), CONFIGURATION, NOW, BOOT)
+    return (INFO, ReadFile(POLICY), NOW, BOOT)
 
 
 def read(answers: Answers, known: Mapping[str, units.Unit | Unknown]) -> State | Unknown:
@@ -46,7 +46,6 @@ def read(answers: Answers, known: Mapping[str, units.Unit | Unknown]) -> State |
     if runs and not info.ok and "INVALID_POLICY" not in info.err + info.text:
         return Unknown(f"firewall-cmd: {' '.join(info.err.split()) or f'exit status {info.returncode}'}")
     incoming, rules = _running(info.text) if info.ok else (None, ())
-    zone = re.search(r"^DefaultZone=(\S+)", answers[CONFIGURATION].text, re.MULTILINE)
     missing, brings = "", ("package:firewalld", "service:firewalld")
     if unit.load == "not-found":
         missing = "firewalld is not on this host"
@@ -59,33 +58,29 @@ def read(answers: Answers, known: Mapping[str, units.Unit | Unknown]) -> State |
         missing=missing,
         brings=brings,
         ours=file.ok or incoming is not None,
+        hinders=_lost(answers[NOW].text, answers[BOOT].text) if runs else "",
         former={
             "file": file.text if file.ok else None,
-            "zone": zone[1] if zone else "public",
-            "lost": _lost(answers[NOW].text, answers[BOOT].text) if runs else "",
+            "libvirt": "known" if runs and "libvirt" in _zones(answers[NOW].text) else None,
         },
     )
 
 
 def wish(incoming: str, wanted: Sequence[Line], former: Mapping[str, str | None]) -> State | str:
     """What is to be there."""
+    if former.get("libvirt"):
+        return "its policy would keep libvirt's machines from getting addresses and names: say backend: nftables"
     named = next((line for line in wanted if line.interface), None)
-    if named is not None and not former:
+    if named is not None:
         return f"firewalld ties interfaces to zones: leave interface {named.interface} out, or say backend: nftables"
-    if lost := former.get("lost"):
-        return (
-            f"zone {lost} was changed only until the next reload; run firewall-cmd --runtime-to-permanent, or --reload"
-        )
-    # Bridges for machines are libvirt's, in its own zone.
-    found = [one for line in wanted if not line.interface for one in _rules(line)]
+    found = [one for line in wanted for one in _rules(line)]
     kept = [_rule(f'family="ipv6" icmp-type name="{name}"', "accept") for name in NEIGHBOURS]
     kept += [
         _rule('family="ipv4" port port="68" protocol="udp"', "accept"),
         _rule('family="ipv6" port port="546" protocol="udp"', "accept"),
     ]
     rules = tuple(f'rule priority="{number}" {one}'.replace("  ", " ") for number, one in enumerate([*kept, *found], 1))
-    zone = former.get("zone") or "public"
-    return State(f"{incoming} from zone {zone}", rules, _xml(incoming, rules, zone), former={"zone": zone})
+    return State(incoming, rules, _xml(incoming, rules))
 
 
 def _rule(about: str, action: str) -> str:
@@ -114,14 +109,14 @@ def _rules(line: Line) -> Iterable[str]:
                 yield _rule(" ".join(filter(None, said)), ACTIONS[line.action])
 
 
-def _xml(incoming: str, rules: Iterable[str], zone: str) -> str:
+def _xml(incoming: str, rules: Iterable[str]) -> str:
     body = "".join(f"  {_element(rule)}\n" for rule in rules)
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n'
         f'<policy priority="-1" target="{TARGETS[incoming]}">\n'
         "  <short>vinfra</short>\n"
         "  <description>vinfra's own policy; what is changed here is changed back.</description>\n"
-        f'  <ingress-zone name="{zone}"/>\n  <egress-zone name="HOST"/>\n{body}</policy>\n'
+        f'  <ingress-zone name="ANY"/>\n  <egress-zone name="HOST"/>\n{body}</policy>\n'
     )
 
 
@@ -144,10 +139,10 @@ def _running(text: str) -> tuple[str, tuple[str, ...]]:
     told = _told(text)
     target = {value: key for key, value in TARGETS.items()}.get(told.get("target", ""), told.get("target", ""))
     rules = tuple(line.strip() for line in told.get("rich rules", "").splitlines() if line.strip())
-    usual = {"priority": "-1", "egress-zones": "HOST", "masquerade": "no"}
-    own = ("target", "ingress-zones", "rich rules")
+    usual = {"priority": "-1", "ingress-zones": "ANY", "egress-zones": "HOST", "masquerade": "no"}
+    own = ("target", "rich rules")
     more = [f"{key}: {value}" for key, value in told.items() if key not in own and value != usual.get(key, "")]
-    return f"{target} from zone {told.get('ingress-zones', '')}", (*more, *rules)
+    return target, (*more, *rules)
 
 
 def _told(text: str) -> dict[str, str]:
@@ -165,9 +160,11 @@ def _told(text: str) -> dict[str, str]:
 
 
 def _lost(now: str, boot: str) -> str:
-    """A zone that has something which the next reload would take away; "" for none."""
+    """That a zone has something which the next reload would take away, in a sentence; "" for none."""
     there = _zones(boot)
-    return next((name for name, told in _zones(now).items() if name in there and told != there[name]), "")
+    zone = next((name for name, told in _zones(now).items() if name in there and told != there[name]), "")
+    way = "run firewall-cmd --runtime-to-permanent, or --reload"
+    return f"zone {zone} was changed only until the next reload; {way}" if zone else ""
 
 
 def _zones(text: str) -> dict[str, dict[str, str]]:

@@ -10,8 +10,8 @@ class State:
 
     `incoming` is None while nothing of ours runs; `persisted` is the text from which it is loaded. `rules` are in the
     program's own words, those that are always there left out. `missing` says why it cannot be used, `brings` are
-    references to what would bring it. `ours` says that there is something which goes when we go. `former` is what the
-    way back needs.
+    references to what would bring it. `ours` says that there is something which goes when we go, `hinders` why
+    nothing can be changed just now. `former` is what the way back needs.
     """
 
     incoming: str | None = None
@@ -21,4 +21,5 @@ class State:
     missing: str = ""
     brings: tuple[str, ...] = ()
     ours: bool = False
+    hinders: str = ""
     former: Mapping[str, str | None] = field(default_factory=dict)
