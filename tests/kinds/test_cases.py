@@ -2,7 +2,8 @@
 
 source: where the recorded answers come from
 facts: {…}                 laid over those of a Debian 12; also in a case
-answers:                   the beginning of a command line (or `read /path`, `fact name`): its output, or {rc, out, err}
+answers:                   the beginning of a command line (or `read /path`, `fact name`, `login`): its output,
+                           or {rc, out, err}
   stat -L: "81a4:root:root:0:0:8:1700000000.0:/etc/motd\n"
   libvirt networks: |      what the probe's `libvirt networks` printed; so too for domains, pools, capabilities
   libvirt pools: {file: pools.txt}   the same, from tests/cases/libvirt/, where several kinds' cases can use it
@@ -43,7 +44,7 @@ from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta
 from vinfra.model.kind import Reversible, Scope, Trait, has
 from vinfra.model.mark import Birth, Mark, State
-from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt
+from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt, ReadLogin
 from vinfra.model.spec import declared
 from vinfra.model.step import AwaitGuest, Call, Reboot, Shell, Virt, Write
 from vinfra.model.step import Exec as Run
@@ -151,6 +152,8 @@ def words(question: Question) -> str:
         return f"read {question.path}"
     if isinstance(question, ReadLibvirt):
         return f"libvirt {question.sort}"
+    if isinstance(question, ReadLogin):
+        return "login"
     assert isinstance(question, PyinfraFact)
     return f"fact {question.name}"
 

@@ -34,12 +34,25 @@ def names(found: Any) -> list[str]:
     return [item.name for item in found]
 
 
+def test_groups_that_somebody_made_are_listed() -> None:
+    groups = "root:x:0:\nsudo:x:27:ops\nops:x:1000:\ncrew:x:2100:ops,ada\nplain:x:2101:\nnogroup:x:65534:\n"
+    users = (
+        "root:x:0:0:root:/root:/bin/bash\nops:x:1000:1000::/home/ops:/bin/bash\nada:x:1001:2100::/home/ada:/bin/sh\n"
+    )
+    found = [*host.groups(NOBODY, {host.GROUPS: said(groups), host.USERS: said(users)})]
+    assert {item.name: item.fields for item in found} == {
+        "crew": {"gid": 2100, "members": ["ops", "ada"]},
+        "plain": {"gid": 2101},
+    }
+    assert [item.note for item in host.groups(NOBODY, {host.GROUPS: Raw(1, b"", "no"), host.USERS: said("")})] == ["no"]
+
+
 def test_these_kinds_list() -> None:
     listing = {name for name, kind in KINDS.items() if isinstance(kind, Lists)}
     assert listing == {
-        *("host.package", "host.user", "host.file", "host.sysctl", "host.service"),
         *("host.volume_group", "host.logical_volume", "host.filesystem", "host.swap", "host.mount"),
         *("host.repository", "host.cron", "host.timer"),
+        *("host.package", "host.group", "host.user", "host.file", "host.sysctl", "host.service"),
         *("kvm.network", "kvm.pool", "kvm.volume", "kvm.domain"),
     }
 

@@ -36,6 +36,10 @@ def test_plan_and_drift_write_nothing_on_a_host(vinfra: Run, clean_lab: Lab, wri
         "files": {"/etc/motd": {"content": "x {{ facts.kernel }}\n"}, "/etc/hosts": "absent", "/new": {"content": "x"}},
         "directories": {"/srv": {"mode": "0700"}, "/new.d": None},
         "users": {"root": {"shell": "/bin/sh"}, "nobody2": {"groups": ["sudo"]}},
+        "hostname": "other",
+        "groups": {"root": {"members": ["nobody"]}, "crew": None, "users": "absent"},
+        "firewall": {"rules": ["ssh"]},
+        "sshd": {"x11_forwarding": False},
         "sysctl": {"net.ipv4.ip_forward": "1"},
         "operations": {
             "a line": {"operation": "files.line", "arguments": {"path": "/etc/hosts", "line": "127.0.0.9 x"}}

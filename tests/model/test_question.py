@@ -27,6 +27,14 @@ from vinfra.model.question import Exec, QuestionRefused, ReadTree
         ("vgs", "--reportformat", "json"),
         ("ip", "-d", "-j", "link", "delete", "x"),
         ("df", "-P", "-k", "-T", "-l", "--sync"),
+        ("nft", "-j", "list", "table", "inet", "vinfra", ";", "flush", "ruleset"),
+        ("nft", "flush", "ruleset"),
+        ("firewall-cmd", "--info-policy=vinfra", "--reload"),
+        ("firewall-cmd", "--permanent", "--list-all-zones", "--add-port=1/tcp"),
+        ("iptables-save", "-t", "filter", "-f", "/etc/passwd"),
+        ("ufw", "status"),
+        ("sshd", "-T", "-E", "/etc/passwd"),
+        ("sshd",),
     ],
 )
 def test_what_could_write_cannot_be_asked(argv: tuple[str, ...]) -> None:
@@ -41,6 +49,9 @@ def test_what_could_write_cannot_be_asked(argv: tuple[str, ...]) -> None:
         ("stat", "-L", "-c", "%n", "--", "/x"),
         ("systemctl", "show", "--timestamp=us+utc", "-p", "Id", "--", "x.service"),
         ("getent", "passwd", "ada"),
+        ("nft", "-j", "list", "table", "inet", "vinfra"),
+        ("firewall-cmd", "--permanent", "--list-all-zones"),
+        ("sshd", "-T"),
     ],
 )
 def test_what_only_reads_can(argv: tuple[str, ...]) -> None:

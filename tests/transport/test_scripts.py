@@ -18,6 +18,7 @@ from vinfra.model.question import (
     QuestionRefused,
     Raw,
     ReadFile,
+    ReadLogin,
     ReadMarks,
     Reads,
     ReadTree,
@@ -54,6 +55,17 @@ def do(*calls: Call, command: list[str], secret: bool = False) -> steps.StepResu
 @pytest.fixture(params=SHELLS, ids=lambda command: command[0])
 def sh(request: pytest.FixtureRequest) -> list[str]:
     return list(request.param)
+
+
+def test_the_way_here_is_found_above_a_shell_that_lost_it(sh: list[str]) -> None:
+    """As behind sudo: the shell itself has no SSH_CONNECTION any more, a process above it has."""
+    way = "192.0.2.7 50000 192.0.2.1 22"
+    nonce = shell.new_nonce()
+    script = probe.probe_script([ReadLogin()], nonce, 1)
+    lost = ["sh", "-c", 'env -i PATH="$PATH" "$@" -s; exit $?', "sh", *sh]
+    environment = {"PATH": os.environ["PATH"], "SSH_CONNECTION": way}
+    done = subprocess.run(lost, input=script, capture_output=True, env=environment, timeout=20, check=False)
+    assert probe.parse_probe(done.stdout, [ReadLogin()], nonce)[ReadLogin()].text == f"{way}\n"
 
 
 def test_questions(sh: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

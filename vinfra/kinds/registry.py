@@ -12,6 +12,9 @@ from vinfra.kinds.host import (
     directory,
     file,
     filesystem,
+    firewall,
+    group,
+    hostname,
     interface,
     logical_volume,
     mount,
@@ -20,6 +23,7 @@ from vinfra.kinds.host import (
     reboot,
     repository,
     service,
+    sshd,
     swap,
     sysctl,
     time,
@@ -34,8 +38,10 @@ from vinfra.model.kind import Kind
 GROUP = "vinfra.kinds"
 
 KINDS: dict[str, Kind] = {
+    "host.hostname": hostname,
     "host.repository": repository,
     "host.package": package,
+    "host.group": group,
     "host.user": user,
     "host.volume_group": volume_group,
     "host.logical_volume": logical_volume,
@@ -46,6 +52,8 @@ KINDS: dict[str, Kind] = {
     "host.file": file,
     "host.certificate": certificate,
     "host.interface": interface,
+    "host.firewall": firewall,
+    "host.sshd": sshd,
     "host.sysctl": sysctl,
     "host.time": time,
     "host.operation": operation,

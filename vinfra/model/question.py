@@ -16,18 +16,22 @@ from vinfra.errors import VinfraError
 class Reads:
     """How a program is called so that it only reads: these arguments first, then only these options, then any words.
 
-    After `--` come names. With `free`, any option may follow: no option of that program writes.
+    After `--` come names. With `free`, any option may follow: no option of that program writes. `alone`: nothing may
+    follow, for a further word could be a command.
     """
 
     lead: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     free: bool = False
+    alone: bool = False
 
     def allows(self, arguments: tuple[str, ...]) -> bool:
         """Whether a call with these arguments can only read."""
         if arguments[: len(self.lead)] != self.lead:
             return False
         rest = arguments[len(self.lead) :]
+        if self.alone:
+            return not rest
         words = rest[: rest.index("--")] if "--" in rest else rest
         return self.free or all(word in self.options for word in words if word.startswith("-"))
 
@@ -38,8 +42,10 @@ class Reads:
 # To add a program, show from its manual that it cannot write when called so. apt-get(8) changes nothing with -s, but as
 # root it still writes its caches and the planner's log (both seen on Debian 12), and a later -o could take -s back.
 # rpm(8) runs a shell for --eval. date(1) sets the clock with -s. No option of grep(1) writes. blkid(8) keeps no cache
-# with -p. dumpe2fs(8) and xfs_db(8) with -r open a device for reading alone. lvm(8) takes no lock and keeps neither backup
-# nor hints when called so, and asks the kernel nothing.
+# with -p. dumpe2fs(8) and xfs_db(8) with -r open a device for reading alone. lvm(8) takes no lock and keeps neither
+# backup nor hints when called so, and asks the kernel nothing. nft(8) takes all its words for one text of commands, with `;`
+# between. firewall-cmd(1) changes nothing with --info-policy and --list-…. iptables-save(8) writes with -f. sshd(8): -T
+# checks the configuration, prints it and exits.
 _SIMULATE = ("-s", "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "-o", "Dir::Log::Planner=/dev/null")
 _LVM = ("--readonly", "--nohints", "--reportformat", "json", "--units", "b", "--nosuffix", "-o")
 READ_ONLY: dict[str, tuple[Reads, ...]] = {
@@ -59,21 +65,30 @@ READ_ONLY: dict[str, tuple[Reads, ...]] = {
     "dpkg-query": (Reads(("-W",), ("-f",)),),
     "dumpe2fs": (Reads(("-h",)),),
     "findmnt": (Reads(("-J", "-l", "-o")),),
+    "firewall-cmd": tuple(
+        Reads((*scope, what), alone=True)
+        for scope in ((), ("--permanent",))
+        for what in ("--info-policy=vinfra", "--list-all-zones", "--list-all-policies")
+    ),
     "getent": (Reads(),),
     "grep": (Reads(free=True),),
     "ip": (
         *(Reads(("-j", noun, "show")) for noun in ("addr", "route", "link")),
         *(Reads(("-j", *options, "show")) for options in (("-d", "addr"), ("-6", "route"))),
     ),
+    "ip6tables-save": (Reads(("-t", "filter"), alone=True),),
+    "iptables-save": (Reads(("-t", "filter"), alone=True),),
     "ls": (Reads(free=True),),
     "lsblk": (Reads(free=True),),
     "lvs": (Reads(_LVM),),
+    "nft": (Reads(("-j", "list", "table", "inet", "vinfra"), alone=True),),
     # nmcli(1): `connection show` takes no property to set, and without --show-secrets tells none.
     "nmcli": (Reads(("-t", "-f", "UUID,DEVICE,FILENAME", "connection", "show", "--active")),),
     "nproc": (Reads(),),
     "pvs": (Reads(_LVM),),
     "rpm": (Reads(("-q",), ("--qf",)),),
     "sha256sum": (Reads(("--",)),),
+    "sshd": (Reads(("-T",), alone=True),),
     "stat": (Reads(free=True),),
     "systemctl": (
         Reads(("show",), ("-p", "--timestamp=us+utc")),
@@ -219,6 +234,14 @@ class ReadLibvirt:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadLogin:
+    """By which way we are here, as sshd(8) says it in SSH_CONNECTION: client's address and port, our own ones.
+
+    They are as the host sees them, whatever translates addresses on the way. Raw.returncode 2 when it was not by SSH.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class PyinfraFact:
     """A fact of pyinfra's own library, such as `server.Which`, with its arguments; rendered by pyinfra itself."""
 
@@ -241,7 +264,7 @@ class PyinfraFact:
         return bool(given.get("interpolate_variables")) or not given.get("quote_path", True)
 
 
-Question = Exec | ReadFile | ReadTree | ReadMarks | ReadLibvirt | PyinfraFact
+Question = Exec | ReadFile | ReadTree | ReadMarks | ReadLibvirt | ReadLogin | PyinfraFact
 
 
 class Raw(NamedTuple):

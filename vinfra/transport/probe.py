@@ -7,11 +7,21 @@ its errors into a variable, and a line with a nonce ends each answer.
 import gzip
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from vinfra.errors import TransportError
 from vinfra.model import mark
-from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt, ReadMarks, ReadTree
+from vinfra.model.question import (
+    Exec,
+    PyinfraFact,
+    Question,
+    Raw,
+    ReadFile,
+    ReadLibvirt,
+    ReadLogin,
+    ReadMarks,
+    ReadTree,
+)
 from vinfra.transport import pyinfra_facts, shell
 
 _LIMIT = 60
@@ -75,6 +85,21 @@ s=$(wc -c <"$f") || exit 1
 [ "$s" -le $2 ] || { echo "$f: larger than $2 bytes" >&2; exit 1; }
 cat -- "$f" && echo || exit 1
 done
+}
+"""
+
+# login: sudo(8) takes the variable away from the root shell, but what started sudo has it.
+_LOGIN = """\
+login() {
+p=$$
+while [ "${p:-1}" -gt 1 ]; do
+c=$(tr '\\0' '\\n' <"/proc/$p/environ" 2>/dev/null | sed -n 's/^SSH_CONNECTION=//p')
+[ -z "$c" ] || { printf '%s\\n' "$c"; exit 0; }
+IFS= read -r s <"/proc/$p/stat" || exit 1
+set -- ${s##*) }; p=$2
+done
+echo 'not by SSH' >&2
+exit 2
 }
 """
 
@@ -142,6 +167,8 @@ r=$?
 [ $r -le 2 ] || exit $r
 }
 """
+# What only some questions need.
+_MORE = ((ReadLibvirt, _LIBVIRT), (ReadTree, _TREE), (ReadLogin, _LOGIN))
 
 
 def probe_script(questions: Sequence[Question], nonce: str, limit: int = _LIMIT) -> bytes:
@@ -150,7 +177,8 @@ def probe_script(questions: Sequence[Question], nonce: str, limit: int = _LIMIT)
     lines = [
         "{",
         shell.PREAMBLE + f"N={nonce}",
-        _FUNCTIONS + "".join(_rare(questions)) + f"limit {limit}",
+        _FUNCTIONS + "".join(text for sort, text in _MORE if any(isinstance(item, sort) for item in questions)),
+        f"limit {limit}",
         "if gzip -1 </dev/null >/dev/null 2>&1; then z='gzip -1'; else z=cat; fi",
         "printf '\\n%s begin\\n' $N",
         "{ exec 3>&1",
@@ -160,13 +188,6 @@ def probe_script(questions: Sequence[Question], nonce: str, limit: int = _LIMIT)
         "exit 0; }",
     ]
     return shell.raw("\n".join(lines) + "\n")
-
-
-def _rare(questions: Sequence[Question]) -> Iterator[str]:
-    """The functions that only some questions need."""
-    for sort, text in ((ReadTree, _TREE), (ReadLibvirt, _LIBVIRT)):
-        if any(isinstance(item, sort) for item in questions):
-            yield text
 
 
 def end_of_probe(nonce: str) -> bytes:
@@ -251,6 +272,10 @@ def _read_libvirt(question: Question) -> str:
     return f"libvirt {question.sort}"
 
 
+def _read_login(_: Question) -> str:
+    return "login"
+
+
 def _fact(question: Question) -> str:
     assert isinstance(question, PyinfraFact)
     return f"$T sh -c {shell.words([pyinfra_facts.command_text(question)])}"
@@ -262,5 +287,6 @@ _RENDERERS: dict[type, Callable[[Question], str]] = {
     ReadTree: _read_tree,
     ReadMarks: _read_marks,
     ReadLibvirt: _read_libvirt,
+    ReadLogin: _read_login,
     PyinfraFact: _fact,
 }

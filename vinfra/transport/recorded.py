@@ -15,11 +15,21 @@ from typing import Any
 import yaml
 
 from vinfra.errors import InputError, TransportError
-from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt, ReadMarks, ReadTree
+from vinfra.model.question import (
+    Exec,
+    PyinfraFact,
+    Question,
+    Raw,
+    ReadFile,
+    ReadLibvirt,
+    ReadLogin,
+    ReadMarks,
+    ReadTree,
+)
 from vinfra.model.step import Step, StepResult
 from vinfra.model.transport import Reader
 
-_KNOWN: tuple[type, ...] = (Exec, ReadFile, ReadTree, ReadMarks, ReadLibvirt, PyinfraFact)
+_KNOWN: tuple[type, ...] = (Exec, ReadFile, ReadTree, ReadMarks, ReadLibvirt, ReadLogin, PyinfraFact)
 _QUESTIONS = {one.__name__: one for one in _KNOWN}
 UNANSWERED = Raw(127, b"", "not in the recording")
 

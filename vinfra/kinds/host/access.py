@@ -28,6 +28,11 @@ PATTERNS = (
     "/etc/systemd/network/*",
     "/etc/NetworkManager/*",
     "/etc/nftables.conf",
+    "/etc/nftables.d/*",
+    "/etc/vinfra/firewall.nft",
+    "/etc/firewalld/*",
+    "/etc/ufw/*",
+    "/etc/default/ufw",
 )
 
 
@@ -36,6 +41,7 @@ LIFELINES = (
     *("ssh.service", "sshd.service", "ssh.socket", "sshd.socket", "dropbear.service"),
     *("networking.service", "systemd-networkd.service", "NetworkManager.service"),
     *("nftables.service", "firewalld.service", "ufw.service", "iptables.service", "netfilter-persistent.service"),
+    "vinfra-firewall.service",
 )
 
 # What takes each of systemctl's verbs back, once the files are as they were. A unit that failed to start may have been

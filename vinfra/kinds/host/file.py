@@ -94,10 +94,9 @@ def identity(name: str) -> str:
 
 def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
     """The directories above and the owner come first."""
-    owners = {f"user:{desired.owner}"} if isinstance(desired, Spec) and desired.owner else set()
-    return frozenset(), frozenset({f"directory:{path}" for path in paths.parents(name)} | owners) | paths.mounts_above(
-        name
-    )
+    owners = ownership.owners(desired) if isinstance(desired, Spec) else set()
+    above = {f"directory:{path}" for path in paths.parents(name)} | paths.mounts_above(name)
+    return frozenset(), frozenset(above | owners)
 
 
 def ask(scope: Scope, answers: Answers) -> Iterable[Question]:

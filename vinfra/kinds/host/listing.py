@@ -123,6 +123,25 @@ def users(_scope: Scope, answers: Answers) -> Iterator[Listed]:
         yield Listed(name, fields, note="a password, if there is one, is not written here")
 
 
+def ask_groups(_answers: Answers) -> Iterable[Question]:
+    """All groups, and whose primary ones they are."""
+    return (GROUPS, USERS)
+
+
+def groups(_scope: Scope, answers: Answers) -> Iterator[Listed]:
+    """Those that somebody made, but for those that users have by their own name."""
+    yield from _unread(answers, GROUPS, USERS)
+    own = {tuple(row[index] for index in (0, 3)) for row in _rows(answers, USERS) if len(row) > 3}
+    for row in sorted(_rows(answers, GROUPS)):
+        if len(row) == 4 and row[2].isdigit() and int(row[2]) in PEOPLE and (row[0], row[2]) not in own:
+            members = list(filter(None, row[3].split(",")))
+            yield Listed(row[0], {"gid": int(row[2])} | ({"members": members} if members else {}))
+
+
+def _rows(answers: Answers, question: Question) -> list[list[str]]:
+    return [line.split(":") for line in answers[question].text.splitlines()]
+
+
 def ask_files(answers: Answers) -> Iterable[Question]:
     """What lies in the folders and what packages brought; then what each of the others is, and what is in it."""
     yield from (ENTRIES, CONFFILES)

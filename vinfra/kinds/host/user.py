@@ -98,9 +98,10 @@ ask_all = everything.ask_users
 listing = everything.users
 
 
-def references(_name: str, _desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
-    """Groups come with packages, which are done before."""
-    return frozenset(), frozenset()
+def references(_name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
+    """Groups come first, by themselves or with packages. A user who goes leaves them before they go."""
+    names = (getattr(desired, "group", None), *(getattr(desired, "groups", None) or ()))
+    return frozenset(), frozenset(f"group:{name}" for name in names if name)
 
 
 def ask(scope: Scope, answers: Answers) -> Iterable[Question]:
@@ -195,10 +196,10 @@ def _keys(actual: Spec, desired: Spec) -> list[FieldChange]:
 
 
 def _grouped(delta: Delta, known: Sequence[str], scope: Scope, most: Iterable[FieldChange]) -> Delta:
-    """useradd and usermod refuse groups that are not there: better said before."""
+    """useradd and usermod refuse groups that are not there: better said before. Groups of this plan come first."""
     wish = {name for item in delta.fields if item.path == "groups" for name in item.after}
     wish |= {item.after for item in delta.fields if item.path == "group" and not item.after.isdigit()}
-    missing = sorted(wish - set(known))
+    missing = sorted(wish - {*known, *(ref.partition(":")[2] for ref in bringers(scope, "group:"))})
     if not missing:
         return delta
     found = bringers(scope, "package:", "operation:")

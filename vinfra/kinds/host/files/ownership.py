@@ -37,6 +37,12 @@ def differences(actual: Permissions, desired: Permissions, notes: Mapping[str, A
         yield FieldChange("group", actual.group, desired.group)
 
 
+def owners(desired: Permissions) -> set[str]:
+    """References to whom it is to belong to."""
+    named = {"user": desired.owner, "group": desired.group}
+    return {f"{sort}:{name}" for sort, name in named.items() if name}
+
+
 def fresh(desired: Permissions, default_mode: str) -> Iterable[FieldChange]:
     """The fields of what is to come."""
     yield FieldChange("mode", None, desired.mode or default_mode)

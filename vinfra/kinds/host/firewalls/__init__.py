@@ -1,0 +1,1 @@
+"""Firewalls: rules as they are declared, and each program that can hold them."""

@@ -1,0 +1,1 @@
+"""What kinds know of sshd: its options, its files, what it really does."""
