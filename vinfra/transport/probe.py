@@ -138,8 +138,8 @@ done
 
 # tree: names (a pattern each: what is not there stays a pattern), where links point, then every line of the files after
 # its path. One grep reads them all: a process a file would cost more than all the rest, and dash's `read` takes a call
-# to the kernel for each byte. Folders come as PATTERN=LEAVES, so that each is looked through once. So many files that
-# they do not fit a command line go in several goes.
+# to the kernel for each byte. Folders come as PATTERN=LEAVES, so that each is looked through once; a long list grows by
+# pieces, which is what bash takes well. So many files that they do not fit a command line go in several goes.
 _TREE = r"""
 tree() {
 m=$1
@@ -150,13 +150,15 @@ echo =links
 echo =files
 f=$4
 shift 4
+l= n=0
 for g in "$@"; do
 for d in ${g%%=*}; do
-l=
 for e in ${g#*=}; do l="$l $d/$e"; done
+n=$((n + 1))
+[ $((n % 64)) != 0 ] || { f="$f$l"; l=; }
+done
+done
 f="$f$l"
-done
-done
 set -f
 set -- $f
 [ $# -gt 0 ] || exit 0
