@@ -52,6 +52,19 @@ def test_it_is_mounted_now_and_at_boot_and_others_lines_stay(vinfra: Run, host: 
     assert "nothing to do" in vinfra("plan", file).stdout
 
 
+def test_the_same_on_trixie(vinfra: Run, trixie_lab: Lab, trixie_host: LabHost, ssh: Ssh, tmp_path: Path) -> None:
+    """Its mount(8) asks the kernel by other calls, which reset no flag by themselves."""
+
+    def made(*options: str) -> Path:
+        fast, view = {**TMP, "options": ["size=4m", *options]}, {"source": "/usr/share", "options": ["bind", "ro"]}
+        return blueprint(tmp_path, {trixie_host.name: {"mounts": {"/srv/fast": fast, "/srv/view": view}}})
+
+    for options, shown in ((("nodev", "noexec"), "rw,nodev,noexec"), (("nosuid",), "rw,nosuid,relatime")):
+        vinfra("apply", made(*options), "--yes", machines=trixie_lab.inventory)
+        assert "nothing to do" in vinfra("plan", made(*options), machines=trixie_lab.inventory).stdout
+        assert ssh(trixie_host, "findmnt -n -o OPTIONS /srv/fast", of=trixie_lab).stdout.startswith(shown)
+
+
 def test_a_table_without_a_last_line_break_keeps_its_bytes(vinfra: Run, host: LabHost, ssh: Ssh, only: Only) -> None:
     bare = OTHERS + "# the end"
     ssh(host, "chmod 640 /etc/fstab; cat >/etc/fstab", stdin=bare)
