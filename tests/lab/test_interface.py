@@ -242,3 +242,14 @@ def test_what_somebody_else_configured_is_refused_and_taken_over_only_when_asked
         assert "10.8.0.1/24" in told
         assert "10.8.0.9/24" not in told
         assert "\netc-" in told
+
+
+@pytest.mark.slow
+def test_whoever_manages_them_may_come_in_the_same_plan(net_lab: Lab, vinfra: Run, tmp_path: Path) -> None:
+    host = lab_module.reset(net_lab, next(iter(net_lab.hosts))).hosts[next(iter(net_lab.hosts))]
+    assert run_ssh(net_lab, host, f"{CABLE}; apt-get update -qq").returncode == 0
+    wished = {"packages": {"ifupdown": {}}, "interfaces": {"br0": {**BR0, "bridge": {"ports": ["eth1"]}}}}
+    file = blueprint(tmp_path, {host.name: wished}, "fresh")
+    assert "package:ifupdown may bring it" in vinfra("plan", file, expect=2).stdout
+    vinfra("apply", file, "--yes")
+    vinfra("plan", file)
