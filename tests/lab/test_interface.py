@@ -23,10 +23,11 @@ from .conftest import ROOT, Run, blueprint, changes, run_ssh
 MANAGERS = ("ifupdown", "networkd", "netplan", "networkmanager")
 INSTALL = "apt-get update -qq && apt-get install -y -qq --no-install-recommends"
 NETPLAN = "network: {version: 2, ethernets: {eth2: {link-local: []}}}"
+STARTED = "netplan generate && systemctl restart systemd-networkd"  # without udevd `netplan apply` may fail
 READY = {
     "ifupdown": f"{INSTALL} ifupdown",
     "networkd": "systemctl enable --now systemd-networkd",
-    "netplan": f"{INSTALL} netplan.io && umask 077 && echo '{NETPLAN}' >/etc/netplan/01-base.yaml && netplan apply",
+    "netplan": f"{INSTALL} netplan.io && umask 077 && echo '{NETPLAN}' >/etc/netplan/01-base.yaml && {STARTED}",
     "networkmanager": f"{INSTALL} network-manager",
 }
 # eth1 and eth2 are the two ends of one cable.
@@ -35,7 +36,7 @@ CABLE = "ip link show eth1 >/dev/null 2>&1 || ip link add eth1 type veth peer na
 BOOT = {
     "ifupdown": "ifdown --force br0; ifup br0",
     "networkd": "ip link delete br0; systemctl restart systemd-networkd; sleep 2",
-    "netplan": "ip link delete br0; netplan apply; systemctl restart systemd-networkd; sleep 2",
+    "netplan": f"ip link delete br0; {STARTED}; sleep 2",
     "networkmanager": "nmcli connection down vinfra-br0; nmcli connection up vinfra-br0; sleep 1",
 }
 ARMED = "systemctl list-timers --all --no-legend 'vinfra-undo-*' | wc -l"
@@ -211,7 +212,7 @@ THEIRS = {
     "netplan": (
         "/etc/netplan/50-cloud-init.yaml",
         "network:\n  ethernets:\n    eth1:\n      addresses: [10.8.0.9/24]\n",
-        "mkdir -p /etc/cloud/cloud.cfg.d; netplan apply",
+        f"mkdir -p /etc/cloud/cloud.cfg.d; {STARTED}",
         "3",
     ),
     "networkmanager": (

@@ -15,7 +15,11 @@ UNIT = ""
 FOLDER = "/etc/netplan"
 MODE = "0600"
 SECTIONS = {"bridge": "bridges", "vlan": "vlans", "bond": "bonds", "": "ethernets"}
-APPLY = ("netplan", "apply")
+# Where no udevd runs, as in a container, netplan gives up before it has applied anything.
+APPLIED = """\
+netplan apply && exit
+[ ! -S /run/udev/control ] && netplan generate && systemctl start systemd-networkd && networkctl reload"""
+APPLY = ("sh", "-c", APPLIED)
 BOND = {"lacp_rate": "lacp-rate", "xmit_hash_policy": "transmit-hash-policy", "primary": "primary"}
 PLAIN = re.compile(r"(?!.*(true|false|yes|no|on|off|null)$)[A-Za-z][A-Za-z0-9._/-]*")
 
