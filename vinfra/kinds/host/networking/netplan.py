@@ -15,8 +15,8 @@ UNIT = ""
 FOLDER = "/etc/netplan"
 MODE = "0600"
 SECTIONS = {"bridge": "bridges", "vlan": "vlans", "bond": "bonds", "": "ethernets"}
-# `netplan apply` is slow, wants udevd (a container has none) and sets up every interface again; what networkd needs of it
-# is less. Where the files together make no sense, the first command says so, and nothing is done.
+# `netplan apply` is slow, wants udevd (a container has none) and sets up every interface again; networkd needs less.
+# Where the files together make no sense, the first command says so, and nothing is done.
 APPLIED = """\
 netplan generate || exit
 if systemctl is-active --quiet NetworkManager; then exec netplan apply; fi
