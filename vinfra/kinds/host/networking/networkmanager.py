@@ -19,12 +19,12 @@ MODE = "0600"
 ACTIVE = Ask(("nmcli", "-t", "-f", "UUID,DEVICE,FILENAME", "connection", "show", "--active"))
 BOND = ("lacp_rate", "xmit_hash_policy", "primary")
 # interface, its connection, those of its ports: what can be changed without starting anew is, and then new ports are
-# plugged in; what starts brings its ports by itself.
+# plugged in; what starts brings its ports by itself. What takes longer (status 3) goes on meanwhile.
 UP = """\
-if [ -e "/sys/class/net/$1" ] && nmcli --wait 15 device reapply "$1" >/dev/null 2>&1; then
+if [ -e "/sys/class/net/$1" ] && nmcli --wait 8 device reapply "$1" >/dev/null 2>&1; then
 shift 2
-for port; do nmcli --wait 5 connection up uuid "$port" || exit; done
-else exec nmcli --wait 15 connection up uuid "$2"
+for port; do nmcli --wait 2 connection up uuid "$port" || [ $? = 3 ] || exit; done
+else nmcli --wait 8 connection up uuid "$2" || [ $? = 3 ]
 fi"""
 
 
