@@ -23,10 +23,11 @@ from .conftest import ROOT, Run, blueprint, changes, run_ssh
 MANAGERS = ("ifupdown", "networkd", "netplan", "networkmanager")
 INSTALL = "apt-get update -qq && apt-get install -y -qq --no-install-recommends"
 NETPLAN = "network: {version: 2, ethernets: {eth2: {link-local: []}}}"
+STARTED = "netplan generate && systemctl restart systemd-networkd"  # without udevd `netplan apply` may fail
 READY = {
     "ifupdown": f"{INSTALL} ifupdown",
     "networkd": "systemctl enable --now systemd-networkd",
-    "netplan": f"{INSTALL} netplan.io && umask 077 && echo '{NETPLAN}' >/etc/netplan/01-base.yaml && netplan apply",
+    "netplan": f"{INSTALL} netplan.io && umask 077 && echo '{NETPLAN}' >/etc/netplan/01-base.yaml && {STARTED}",
     "networkmanager": f"{INSTALL} network-manager",
 }
 # eth1 and eth2 are the two ends of one cable.
@@ -35,7 +36,7 @@ CABLE = "ip link show eth1 >/dev/null 2>&1 || ip link add eth1 type veth peer na
 BOOT = {
     "ifupdown": "ifdown --force br0; ifup br0",
     "networkd": "ip link delete br0; systemctl restart systemd-networkd; sleep 2",
-    "netplan": "ip link delete br0; netplan apply; systemctl restart systemd-networkd; sleep 2",
+    "netplan": f"ip link delete br0; {STARTED}; sleep 2",
     "networkmanager": "nmcli connection down vinfra-br0; nmcli connection up vinfra-br0; sleep 1",
 }
 ARMED = "systemctl list-timers --all --no-legend 'vinfra-undo-*' | wc -l"
@@ -211,7 +212,7 @@ THEIRS = {
     "netplan": (
         "/etc/netplan/50-cloud-init.yaml",
         "network:\n  ethernets:\n    eth1:\n      addresses: [10.8.0.9/24]\n",
-        "mkdir -p /etc/cloud/cloud.cfg.d; netplan apply",
+        f"mkdir -p /etc/cloud/cloud.cfg.d; {STARTED}",
         "3",
     ),
     "networkmanager": (
@@ -242,3 +243,14 @@ def test_what_somebody_else_configured_is_refused_and_taken_over_only_when_asked
         assert "10.8.0.1/24" in told
         assert "10.8.0.9/24" not in told
         assert "\netc-" in told
+
+
+@pytest.mark.slow
+def test_whoever_manages_them_may_come_in_the_same_plan(net_lab: Lab, vinfra: Run, tmp_path: Path) -> None:
+    host = lab_module.reset(net_lab, next(iter(net_lab.hosts))).hosts[next(iter(net_lab.hosts))]
+    assert run_ssh(net_lab, host, f"{CABLE}; apt-get update -qq").returncode == 0
+    wished = {"packages": {"ifupdown": {}}, "interfaces": {"br0": {**BR0, "bridge": {"ports": ["eth1"]}}}}
+    file = blueprint(tmp_path, {host.name: wished}, "fresh")
+    assert "package:ifupdown may bring it" in vinfra("plan", file, expect=2).stdout
+    vinfra("apply", file, "--yes")
+    vinfra("plan", file)

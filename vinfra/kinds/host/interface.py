@@ -1,6 +1,7 @@
 """Network interfaces of a host: what runs, and the file of whoever manages networks there, which brings it at boot."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import because, bringers, changed, created, deleted, later, own_identity, refused, updated
@@ -156,7 +157,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     if site.link is None and not fields.sort(desired):
         found = bringers(scope, "kernel_module:", "package:", "operation:")
         if found:
-            return later(action, f"there is no {site.name} yet; {found[0]} may bring it", changes)
+            return later(action, f"there is no {site.name} yet; {found[0]} may bring it", _most(desired))
         return refused(action, f"there is no {site.name} on this host", changes)
     reason = differences.objection(site, desired) or _claimed(site, desired) or _unread(site, desired)
     if reason:
@@ -171,9 +172,15 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
 
 
 def _most(desired: Spec) -> Iterable[FieldChange]:
+    """All that may come of it, once it is known who manages it and what there is."""
     for key, value in desired:
-        if value is not None and key not in ("exclusive", "manager", "takeover"):
-            yield FieldChange(key, None, value, desired.bound(key), why=changed(Spec, key, None, None).why)
+        if value is None or key in ("exclusive", "manager", "takeover"):
+            continue
+        if key not in ("bridge", "vlan", "bond"):
+            yield changed(Spec, key, None, value)
+            continue
+        why = changed(Spec, key, None, None)
+        yield from (replace(why, path=f"{key}.{name}", after=after) for name, after in value)
     yield FieldChange("at boot", None, None)
 
 

@@ -15,7 +15,13 @@ UNIT = ""
 FOLDER = "/etc/netplan"
 MODE = "0600"
 SECTIONS = {"bridge": "bridges", "vlan": "vlans", "bond": "bonds", "": "ethernets"}
-APPLY = ("netplan", "apply")
+# `netplan apply` is slow, wants udevd (a container has none) and sets up every interface again; networkd needs less.
+# Where the files together make no sense, the first command says so, and nothing is done.
+APPLIED = """\
+netplan generate || exit
+if systemctl is-active --quiet NetworkManager; then exec netplan apply; fi
+systemctl start systemd-networkd && networkctl reload"""
+APPLY = ("sh", "-c", APPLIED)
 BOND = {"lacp_rate": "lacp-rate", "xmit_hash_policy": "transmit-hash-policy", "primary": "primary"}
 PLAIN = re.compile(r"(?!.*(true|false|yes|no|on|off|null)$)[A-Za-z][A-Za-z0-9._/-]*")
 
@@ -112,7 +118,7 @@ def before(_name: str, _desired: fields.Spec, _was: str | None) -> tuple[Exec, .
 
 def count(_name: str, _desired: fields.Spec, _was: str | None, _ports: tuple[str, ...] = ()) -> tuple[Exec, ...]:
     """Turned into what the daemon reads, all files together, and applied; what netplan does not take stops it first."""
-    return (Exec(("netplan", "generate")), Exec(APPLY), Exec(SETTLE))
+    return (Exec(APPLY), Exec(SETTLE))
 
 
 def recall(_name: str, _was: str | None, _ports: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:

@@ -18,8 +18,14 @@ FOLDER = "/etc/NetworkManager/system-connections"
 MODE = "0600"
 ACTIVE = Ask(("nmcli", "-t", "-f", "UUID,DEVICE,FILENAME", "connection", "show", "--active"))
 BOND = ("lacp_rate", "xmit_hash_policy", "primary")
-# interface, connection: what can be changed without starting anew is.
-UP = 'nmcli --wait 15 device reapply "$1" >/dev/null 2>&1 || exec nmcli --wait 15 connection up uuid "$2"'
+# interface, its connection, those of its ports: what can be changed without starting anew is, and then new ports are
+# plugged in; what starts brings its ports by itself. What takes longer (status 3) goes on meanwhile.
+UP = """\
+if [ -e "/sys/class/net/$1" ] && nmcli --wait 8 device reapply "$1" >/dev/null 2>&1; then
+shift 2
+for port; do nmcli --wait 2 connection up uuid "$port" || [ $? = 3 ] || exit; done
+else nmcli --wait 8 connection up uuid "$2" || [ $? = 3 ]
+fi"""
 
 
 def paths(name: str) -> tuple[str, ...]:
@@ -119,8 +125,7 @@ def count(name: str, desired: fields.Spec, _was: str | None, ports: tuple[str, .
     load = Exec(("nmcli", "connection", "load", *paths(name), *(path for port in ports for path in paths(port))))
     if not desired.up:
         return (load,)
-    plug = tuple(Exec(("nmcli", "--wait", "15", "connection", "up", "uuid", uuid(port))) for port in ports)
-    return (load, Exec(("sh", "-c", UP, "sh", name, uuid(name))), *plug)
+    return (load, Exec(("sh", "-c", UP, "sh", name, uuid(name), *map(uuid, ports))))
 
 
 def active(answers: Answers) -> Mapping[str, str]:
