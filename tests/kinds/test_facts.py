@@ -6,9 +6,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vinfra.kinds.host import facts
+from vinfra.kinds.host.certificates import pems
 from vinfra.model.question import Question, Raw
 
+PEM = """\
+-----BEGIN CERTIFICATE-----
+MIIBjDCCATGgAwIBAgIUSfplzwY3TwVpOW3QNe4jlrLKDNAwCgYIKoZIzj0EAwIw
+GjEYMBYGA1UEAwwPd2ViLmV4YW1wbGUub3JnMCAXDTI2MTEyNDIzNDQ0NVoYDzIx
+MjYxMDMxMjM0NDQ1WjAaMRgwFgYDVQQDDA93ZWIuZXhhbXBsZS5vcmcwWTATBgcq
+hkjOPQIBBggqhkjOPQMBBwNCAATVhXVeFtm/g1M0KDhkBksHtLa2UHF7cofpuPn8
+zXUapYs9ZqQU7BtWc7rZumF1K/JL+h1neDa8YXA4glo2PNAIo1MwUTAdBgNVHQ4E
+FgQUSvUEd/MQDUBC+xnjazwmtHEdq64wHwYDVR0jBBgwFoAUSvUEd/MQDUBC+xnj
+azwmtHEdq64wDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEA39jn
+iFmeFT3xkIJJ86MjHC+d+Xk9fDIGVladk270us8CIQDZCz7AzOuYsA1msbzSxx2r
+m+mr1WyT/auQOYQC7pDyJw==
+-----END CERTIFICATE-----
+"""
+
 ANSWERS: dict[Question, str] = {
+    pems.OURS: "".join(f"/etc/ssl/vinfra/web.pem:{line}\n" for line in PEM.splitlines())
+    + "/etc/ssl/vinfra/odd.pem:no certificate\n",
     facts.OS: 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\nID=debian\n',
     facts.HOSTS: "127.0.0.1 localhost\n192.0.2.2 web1.example.org web1 # us\n",
     facts.CPUINFO: "processor\t: 0\nmodel name\t: AMD EPYC\nflags\t\t: fpu svm\n\nprocessor\t: 1\nflags\t\t: other\n",
@@ -45,6 +62,8 @@ def test_a_debian() -> None:
     assert found["default"] == {"interface": "eth0", "gateway": "192.0.2.1"}
     assert found["disks"]["vda"]["mountpoints"] == ["/"]
     assert found["package_manager"] == "apt"
+    web = {"expires": 4949163885, "days": 36501, "names": ["web.example.org"], "issuer": "CN=web.example.org"}
+    assert found["certificates"] == {"web": web}
 
 
 def test_every_question_is_answered_here() -> None:

@@ -4,6 +4,7 @@ facts.os.id "debian" · .version "12" · .codename "bookworm" · .family debian|
 facts.kernel "6.1.0-18-amd64" · .arch "x86_64" · .hostname "web1" · .fqdn · .virtualization "kvm", "docker", "none"
 facts.systemd.running · .systemd.state "running", "degraded" · .package_manager apt|dnf|zypper
 facts.cpu.count · .cpu.model · .cpu.flags [..] · .memory.total · .memory.available (bytes)
+facts.certificates.web {expires (seconds since 1970), days, names, issuer}: vinfra's own, in /etc/ssl/vinfra
 facts.uptime (seconds) · .now (seconds since 1970)
 facts.addresses ["192.0.2.2", ..] · .default.interface · .default.gateway
 facts.interfaces.eth0 {addresses, mac, mtu, state}
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from vinfra.kinds.host.certificates import pems
 from vinfra.model.kind import Answers
 from vinfra.model.question import Exec, Question, ReadFile
 
@@ -45,7 +47,10 @@ STATES = ("initializing", "starting", "running", "degraded", "maintenance", "sto
 
 def ask() -> Iterable[Question]:
     """Everything, in the first round."""
-    return (*(OS, HOSTS, CPUINFO, MEMINFO, UPTIME, UNAME, CPUS, NOW, VIRTUAL, SYSTEMD, ADDRESSES, ROUTES, DISKS),)
+    return (
+        *(OS, HOSTS, CPUINFO, MEMINFO, UPTIME, UNAME, CPUS, NOW, VIRTUAL, SYSTEMD, ADDRESSES, ROUTES, DISKS),
+        pems.OURS,
+    )
 
 
 def read(answers: Answers) -> Mapping[str, Any]:
@@ -53,7 +58,7 @@ def read(answers: Answers) -> Mapping[str, Any]:
     facts: dict[str, Any] = {}
     for part in (_system, _software, _processor, _memory, _clock, _network, _disks):
         facts |= part(lambda question: _text(answers, question))
-    return facts
+    return facts | {"certificates": pems.facts(answers, facts["now"])}
 
 
 Text = Callable[[Question], str]
