@@ -50,7 +50,7 @@ hello
 %files
 END
 rpmbuild -bb --define '_topdir /tmp/rpm' /tmp/rpm/hello.spec
-rpmsign --define '_gpg_name trial@example.org' --addsign /tmp/rpm/RPMS/noarch/*.rpm
+rpmsign --define '__gpg /usr/bin/gpg' --define '_gpg_name trial@example.org' --addsign /tmp/rpm/RPMS/noarch/*.rpm
 cp /tmp/rpm/RPMS/noarch/*.rpm /srv/rpm/
 createrepo_c -q /srv/rpm
 printf 'ID=fedora\\nVERSION_ID=40\\nPRETTY_NAME="told to be a Fedora"\\n' >/etc/os-release

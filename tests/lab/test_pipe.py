@@ -44,6 +44,12 @@ def test_plan_and_drift_write_nothing_on_a_host(vinfra: Run, clean_lab: Lab, wri
         "operations": {
             "a line": {"operation": "files.line", "arguments": {"path": "/etc/hosts", "line": "127.0.0.9 x"}}
         },
+        "repositories": {"x": {"uris": ["http://127.0.0.1:9/"], "suites": ["./"], "trusted": True}, "y": "absent"},
+        "certificates": {"web": "absent"},
+        "commands": {"x": {"run": ["touch", "/srv/x"], "creates": "/srv/x"}},
+        "cron": {"x": "absent"},
+        "timers": {"x": {"on_calendar": ["daily"], "run": ["true"]}},
+        "time": {"timezone": "Etc/GMT+1"},
     }
     file = blueprint(tmp_path, {"all": everything})
     host = first(clean_lab)

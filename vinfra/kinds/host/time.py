@@ -142,7 +142,9 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
 
 
 def _exclusive(desired: Spec, setup: clocks.Setup | str) -> Iterable[FieldChange]:
-    if isinstance(setup, clocks.Setup) and desired.exclusive is not None:
+    if desired.exclusive and not isinstance(setup, clocks.Setup):
+        yield FieldChange("exclusive", None, True)  # a chrony that is still to come brings servers of its own
+    elif isinstance(setup, clocks.Setup) and desired.exclusive is not None:
         if desired.exclusive and clocks.others_in(setup.text):
             yield FieldChange("exclusive", False, True)
         elif not desired.exclusive and clocks.again(setup.text) != setup.text:
@@ -193,7 +195,8 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     """The zone by one rename; our file, and chrony reads it: sources without a restart where it can."""
     desired, notes = change.desired, change.notes
     if not isinstance(desired, Spec):
-        return list(_chrony_steps(None, again(notes), notes, restart=True))
+        main = clocks.again(notes["setup"].text) if isinstance(notes["setup"], clocks.Setup) else ""
+        return list(_chrony_steps(None, main, notes, restart=True))
     changed = {item.path for item in change.delta.fields}
     found = (
         [clocks.zone_step(desired.timezone or "", "/etc/timezone" in notes["zones"])] if "timezone" in changed else []
@@ -206,11 +209,6 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     setup = notes["setup"]
     main = (clocks.without if desired.exclusive else clocks.again)(setup.text) if "exclusive" in changed else setup.text
     return [*found, *_chrony_steps(text, main, notes, restart="running" in changed)]
-
-
-def again(notes: Mapping[str, Any]) -> str:
-    """chrony's main file without what we did to it."""
-    return clocks.again(notes["setup"].text) if isinstance(notes["setup"], clocks.Setup) else ""
 
 
 def _chrony_steps(text: str | None, main: str, notes: Mapping[str, Any], restart: bool) -> Iterable[Step]:

@@ -42,22 +42,22 @@ def date(seconds: float) -> str:
 def read(pem: str) -> Chain | str:
     """A chain, the certificate itself first; or in a sentence what is wrong with it."""
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import Encoding
 
     try:
         found = x509.load_pem_x509_certificates(pem.encode("utf-8", "surrogateescape"))
-    except ValueError:
+        first, digest = found[0], sha256(found[0].public_bytes(Encoding.DER)).hexdigest()
+        names, issuer = _names(first), first.issuer.rfc4514_string()
+        begins, ends = first.not_valid_before_utc.timestamp(), first.not_valid_after_utc.timestamp()
+    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, UnsupportedAlgorithm):
         return "this is no certificate in PEM (-----BEGIN CERTIFICATE-----)"
     for number, (one, above) in enumerate(pairwise(found), 1):
         try:
             one.verify_directly_issued_by(above)
-        except (ValueError, TypeError, InvalidSignature):
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             return f"certificate {number} was not signed by the next one; put the host's own first, then its issuers"
-    first = found[0]
-    digest = sha256(first.public_bytes(Encoding.DER)).hexdigest()
-    ends, begins = first.not_valid_after_utc.timestamp(), first.not_valid_before_utc.timestamp()
-    return Chain(_names(first), first.issuer.rfc4514_string(), begins, ends, digest, tuple(found))
+    return Chain(names, issuer, begins, ends, digest, tuple(found))
 
 
 def _names(certificate: Any) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ def _names(certificate: Any) -> tuple[str, ...]:
     subject = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     try:
         others = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+    except x509.ExtensionNotFound:
         others = ()
     given = (*(str(item.value) for item in subject), *(str(item.value) for item in others))
     return tuple(dict.fromkeys(given))

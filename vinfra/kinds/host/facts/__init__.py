@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from vinfra.kinds.host.facts import (
+    certificates,
     clock,
     disks,
     filesystems,
@@ -41,6 +42,7 @@ TOPICS: Mapping[str, ModuleType] = {
     "kernel": kernel,
     "time": clock,
     "security": security,
+    "certificates": certificates,
     "usage": usage,
 }
 

@@ -200,7 +200,8 @@ else
     curl -fsSL -o "$key" -- "$url" || exit
     echo "$sum  $key" | sha256sum --check --quiet - || {{ rm -f -- "$key"; exit 1; }}
 fi
-chmod 0644 "$key"
+if [ -L "$key" ]; then cp -- "$key" "$key.copy" && mv -fT -- "$key.copy" "$key" || exit; fi  # it links what is file:
+chown 0:0 "$key" && chmod 0644 "$key" || exit
 grep -q -e '{ARMOR}' "$key" && found=yes || found=no
 test "$found" = "$armored" && exit
 rm -f -- "$key"

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from vinfra.kinds.host.systemd import units
 from vinfra.model.kind import Answers
@@ -95,11 +94,6 @@ def synchronized(answers: Answers) -> bool | None:
     raw = answers.get(CLOCK)
     match = re.search(r"^NTPSynchronized=(yes|no)$", raw.text, re.MULTILINE) if raw else None
     return None if match is None else match[1] == "yes"
-
-
-def facts(answers: Answers) -> Mapping[str, Any]:
-    """The zone, and whether the clock is synchronized."""
-    return {"zone": zone(answers), "synchronized": synchronized(answers)}
 
 
 def zone_step(zone: str, named: bool) -> Step:
