@@ -19,7 +19,7 @@ Places = Callable[[str], "Guest"]
 
 
 class Guest:
-    """The machine. eth0 is the way in; eth1 and eth2 are on one segment, with a peer at 10.88.0.1; vdb to vdd are blank.
+    """The machine. eth0 is the way in; eth1 and eth2 share a segment with a peer at 10.88.0.1; vdb to vdd are blank.
 
     It may be rebooted, broken and switched off: the next test finds it as it was.
     """

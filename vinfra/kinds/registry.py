@@ -5,7 +5,20 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from vinfra.errors import UsageError
-from vinfra.kinds.host import directory, file, operation, package, reboot, service, sysctl, upgrade, user
+from vinfra.kinds.host import (
+    directory,
+    file,
+    hugepages,
+    kernel_argument,
+    kernel_module,
+    operation,
+    package,
+    reboot,
+    service,
+    sysctl,
+    upgrade,
+    user,
+)
 from vinfra.kinds.kvm import domain, fleet, guest, hypervisor, image, network, pool, seed, volume
 from vinfra.model.kind import Kind
 
@@ -14,9 +27,12 @@ GROUP = "vinfra.kinds"
 KINDS: dict[str, Kind] = {
     "host.package": package,
     "host.user": user,
+    "host.kernel_module": kernel_module,
     "host.directory": directory,
     "host.file": file,
     "host.sysctl": sysctl,
+    "host.kernel_argument": kernel_argument,
+    "host.hugepages": hugepages,
     "host.operation": operation,
     "host.service": service,
     "host.upgrade": upgrade,

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vinfra.errors import VinfraError
-from vinfra.lab import emulator, folders, mmdebstrap, prerequisites, rootfs, seed, sources
-from vinfra.lab import whole as whole_module
+from vinfra.lab import emulator, folders, mmdebstrap, prerequisites, rootfs, seed, sources, whole
 from vinfra.lab.emulator import Tools
 from vinfra.lab.whole import Frozen, Whole
 
@@ -34,8 +33,8 @@ _FIRST = (
     'printf "virtio_pci\\nvirtio_blk\\next4\\n" >"$1/etc/initramfs-tools/modules"',
     'echo "grub-pc grub-pc/install_devices_empty boolean true" | chroot "$1" debconf-set-selections',
 )
-#: Everything must have started. GRUB's own settings make its menu from here on, as on any Debian. And what a first login
-#: would have to read from the disk each time is read once.
+#: Everything must have started. GRUB's own settings make its menu from here on, as on any Debian. And what a first
+#: login would have to read from the disk each time is read once.
 _SETTLE = """
 systemctl is-system-running --wait || { systemctl list-units --failed; exit 1; }
 update-grub && sync
@@ -47,8 +46,9 @@ def debian(suite: str = "bookworm", progress: Progress = lambda line: None) -> F
     """A frozen machine of a Debian suite, from the cache or built and booted now."""
     tools = emulator.tools(progress)
     found = sources.debian(suite)
-    code = [file.read_text() for file in (*sorted(_FILES.iterdir()), Path(__file__), Path(whole_module.__file__))]
-    digest = hashlib.sha256(repr((PACKAGES, found, code, tools.version)).encode()).hexdigest()[:12]
+    files = [file.read_text() for file in sorted(_FILES.iterdir())]
+    machine = (tools.version, whole.hardware(Path()), whole.NEIGHBOURS, whole.PEER, whole.OUTSIDE)
+    digest = hashlib.sha256(repr((PACKAGES, found, files, _FIRST, _SETTLE, machine)).encode()).hexdigest()[:12]
     folder = folders.cache() / "guest" / f"debian-{suite}-{digest}"
     with folders.locked(folder.with_suffix(".lock")):
         existing = _read(folder)
@@ -126,7 +126,7 @@ def _first_boot(tools: Tools, frozen: Frozen, work: Path) -> None:
     machine = Whole(tools, frozen, folders.cache() / "packages")
     try:
         machine.boot()
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 600
         while not machine.answers():
             if time.monotonic() > deadline or not machine.emulator or not machine.emulator.running:
                 raise VinfraError("the machine does not boot", machine.log[-2000:])
@@ -135,7 +135,7 @@ def _first_boot(tools: Tools, frozen: Frozen, work: Path) -> None:
         known.write_text(f"[127.0.0.1]:{machine.port} {frozen.host_key}\n")
         login = ["ssh", "-F", "none", "-p", str(machine.port), "-i", str(frozen.key_file), "-o", "BatchMode=yes"]
         login += ["-o", "IdentitiesOnly=yes", "-o", f"UserKnownHostsFile={known}", "root@127.0.0.1", _SETTLE]
-        run = subprocess.run(login, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240, check=False)
+        run = subprocess.run(login, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False)
         if run.returncode:
             raise VinfraError("the machine does not come up as it should", run.stdout + run.stderr)
         machine.console("true", 60)

@@ -11,8 +11,17 @@ _CHUNK = 1 << 16
 async def listen(inside: Callable[[], socket.socket], address: str, port: int) -> asyncio.Server:
     """Relay a free port of 127.0.0.1 to `address`:`port`; `port_of` tells which."""
     loop = asyncio.get_running_loop()
+    # The loop itself knows a connection that is closed on one side too weakly: it would be collected as garbage.
+    carrying: set[asyncio.Task[None] | None] = set()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        carrying.add(asyncio.current_task())
+        try:
+            await between(reader, writer)
+        finally:
+            carrying.discard(asyncio.current_task())
+
+    async def between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far = await loop.run_in_executor(None, inside)
         try:
             far.setblocking(False)

@@ -4,8 +4,8 @@ It is emulated, so booting takes most of a minute. It is booted once per image, 
 `thaw` brings back that very moment in seconds, whatever became of the machine in between. It has
 
 - /dev/vda with GRUB and ext4, and the blank disks vdb, vdc and vdd;
-- eth0 with 10.77.0.11 on a bridge that leads nowhere, except to a mirror of Debian's packages; vinfra's logins come from
-  an address beyond its gateway, so that a wrong gateway cuts it off;
+- eth0 with 10.77.0.11 on a bridge that leads nowhere, except to a mirror of Debian's packages; vinfra's logins come
+  from an address beyond its gateway, so that a wrong gateway cuts it off;
 - eth1 and eth2 on a segment of their own, with a peer that answers at 10.88.0.1.
 """
 
@@ -32,6 +32,8 @@ OUTSIDE = "10.79.0.1"
 PEER = "10.88.0.1"
 MEMORY = (1024, 512)
 BLANK = ("vdb", "vdc", "vdd")
+#: The saved memory remembers its neighbours.
+NEIGHBOURS = (("lab", "02:77:00:02:00:00"), ("segment", "02:77:00:02:00:01"))
 _WIRES = ("lab", "segment", "segment")
 _PREFIX = "vinfra-whole-"
 
@@ -84,9 +86,8 @@ class Whole:
         self.network.bridge("segment")
         self.network.address(f"{PEER}/24", "segment")
         self.network.address(f"{OUTSIDE}/32", "lo")
-        # The saved memory remembers its neighbours.
-        for number, bridge in enumerate(("lab", "segment")):
-            self.network.known_as(f"02:77:00:02:00:{number:02x}", bridge)
+        for bridge, mac in NEIGHBOURS:
+            self.network.known_as(mac, bridge)
         for number, bridge in enumerate(_WIRES):
             self.network.tap(f"tap{number}", bridge)
         self._mirror = mirror.serve(self.network, mirror.Archive(frozen.archives, packages))
@@ -198,19 +199,23 @@ class Whole:
             self._tools.run(*image, *backing, str(self.overlay(disk)), *size)
 
     def _start(self, *more: str) -> None:
-        words = ["-name", "guest", "-nodefaults", "-no-user-config", "-display", "none"]
-        words += ["-machine", "pc,usb=off", "-accel", "tcg,thread=multi", "-cpu", "qemu64,+pdpe1gb", "-smp", "2"]
-        words += ["-m", str(sum(MEMORY)), "-rtc", "base=utc", "-device", "virtio-rng-pci"]
-        for node, size in enumerate(MEMORY):
-            words += ["-object", f"memory-backend-ram,id=node{node},size={size}M"]
-            words += ["-numa", f"node,memdev=node{node},cpus={node}"]
-        for disk in ("vda", *BLANK):
-            words += ["-drive", f"file={self.overlay(disk)},if=virtio,format=qcow2,cache=unsafe"]
-        for number in range(len(_WIRES)):
-            words += ["-netdev", f"tap,id=net{number},ifname=tap{number},script=no,downscript=no"]
-            mac = f"02:77:00:01:00:{number:02x}"
-            words += ["-device", f"virtio-net-pci,netdev=net{number},mac={mac},romfile="]
-        self.emulator = Emulator(self._tools, self.folder, [*words, *more], self.network.call)
+        self.emulator = Emulator(self._tools, self.folder, [*hardware(self.folder), *more], self.network.call)
+
+
+def hardware(folder: Path) -> list[str]:
+    """QEMU's options for the machine. A saved memory fits no other ones."""
+    words = ["-name", "guest", "-nodefaults", "-no-user-config", "-display", "none"]
+    words += ["-machine", "pc,usb=off", "-accel", "tcg,thread=multi", "-cpu", "qemu64,+pdpe1gb", "-smp", "2"]
+    words += ["-m", str(sum(MEMORY)), "-rtc", "base=utc", "-device", "virtio-rng-pci"]
+    for node, size in enumerate(MEMORY):
+        words += ["-object", f"memory-backend-ram,id=node{node},size={size}M"]
+        words += ["-numa", f"node,memdev=node{node},cpus={node}"]
+    for disk in ("vda", *BLANK):
+        words += ["-drive", f"file={folder / disk}.qcow2,if=virtio,format=qcow2,cache=unsafe"]
+    for number in range(len(_WIRES)):
+        words += ["-netdev", f"tap,id=net{number},ifname=tap{number},script=no,downscript=no"]
+        words += ["-device", f"virtio-net-pci,netdev=net{number},mac=02:77:00:01:00:{number:02x},romfile="]
+    return words
 
 
 async def _end(server: asyncio.Server) -> None:
@@ -219,6 +224,7 @@ async def _end(server: asyncio.Server) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0.05)  # what was aborted is closed in the loop's next rounds
 
 
 def _sweep(place: Path) -> None:

@@ -55,6 +55,7 @@ READ_ONLY: dict[str, tuple[Reads, ...]] = {
     "ip": tuple(Reads(("-j", noun, "show")) for noun in ("addr", "route", "link")),
     "ls": (Reads(free=True),),
     "lsblk": (Reads(free=True),),
+    "modinfo": (Reads(("-F", "filename", "--")),),
     "nproc": (Reads(),),
     "rpm": (Reads(("-q",), ("--qf",)),),
     "sha256sum": (Reads(("--",)),),

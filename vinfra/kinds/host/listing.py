@@ -40,6 +40,8 @@ NO_PROGRAM = 127
 # login.defs(5): UID_MIN and UID_MAX as the distributions have them.
 PEOPLE = range(1000, 60000)
 OWN_SYSCTL = re.compile(r"/etc/sysctl\.d/90-vinfra-.*\.conf")
+#: Files that are the state of an object of another kind.
+OWN = re.compile(r"/etc/(sysctl|modules-load|modprobe|tmpfiles)\.d/90-vinfra-.*\.conf")
 LIMIT = ReadFile("/").limit
 
 
@@ -137,7 +139,7 @@ def _files(answers: Answers) -> list[str]:
             folder = line[:-1]
         elif line and not line.endswith("/") and folder not in FOLDERS[:2] and f"{folder}/{line}" not in brought:
             found.append(f"{folder}/{line}")
-    return sorted(name for name in found if not paths.name_problem(name) and not OWN_SYSCTL.fullmatch(name))
+    return sorted(name for name in found if not paths.name_problem(name) and not OWN.fullmatch(name))
 
 
 def files(_scope: Scope, answers: Answers) -> Iterator[Listed]:
