@@ -14,7 +14,7 @@ import yaml
 from vinfra import lab as lab_module
 from vinfra.lab import Lab, LabHost
 
-from .guest import GUESTS, guest, guest_trixie, guest_vinfra, places, run_vinfra
+from .guest import GUESTS, ROOT, guest, guest_trixie, guest_vinfra, places, run_vinfra
 
 __all__ = ["ROOT", "guest", "guest_trixie", "guest_vinfra", "places"]  # fixtures are found by their names here
 Run = Callable[..., subprocess.CompletedProcess[str]]

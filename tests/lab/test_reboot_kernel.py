@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,21 +29,28 @@ def applied(guest: Guest, file: Path, state: Path) -> None:
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{guest.whole.log[-3000:]}"
 
 
-def test_a_kernel_that_was_installed_is_booted_once(guest: Guest, guest_vinfra: Run, tmp_path: Path) -> None:
+def wished(folder: Path, **more: Any) -> Path:
     after = {"content": "x", "needs": ["reboot:host"]}
-    file = blueprint(
-        tmp_path, {"guest": {"reboot": {}, "files": {"/run/after": after, "/srv/before": {"content": "x"}}}}
-    )
-    guest_vinfra("apply", file, "--yes")
-    assert "nothing to do" in guest_vinfra("plan", file).stdout
+    files = {"/run/after": after, "/srv/before": {"content": "x"}}
+    return blueprint(folder, {"guest": {"reboot": {}, "files": files, **more}})
+
+
+def test_a_kernel_and_an_argument_wait_for_one_restart(guest: Guest, guest_vinfra: Run, tmp_path: Path) -> None:
+    guest_vinfra("apply", wished(tmp_path), "--yes")
+    assert "nothing to do" in guest_vinfra("plan", wished(tmp_path)).stdout
     newer = guest.run(NEWER).strip()
     before = guest.boot_id
-    guest.run("rm /srv/before /run/after")
-    assert f"kernel {newer} is installed" in guest_vinfra("plan", file, expect=2).stdout
+    assert f"kernel {newer} is installed" in guest_vinfra("plan", wished(tmp_path), expect=2).stdout
+    guest.run(f"mv /boot/vmlinuz-{newer} /root/")  # now for the argument alone
+    file = wished(tmp_path, kernel_arguments={"panic": "7"})
+    assert "only if kernel_argument:panic makes it needed" in guest_vinfra("plan", file, expect=2).stdout
+    guest.run(f"mv /root/vmlinuz-{newer} /boot/; rm /srv/before /run/after")
     applied(guest, file, tmp_path / "state")
     assert guest.boot_id != before
-    assert newer in guest.run("cat /proc/cmdline")
+    running = guest.run("cat /proc/cmdline")
+    assert newer in running
+    assert "panic=7" in running
     assert guest.run("ls /srv/before /run/after").split() == ["/run/after", "/srv/before"]
     assert guest.run("cut -d' ' -f1 /run/vinfra/lease") == "0\n"
-    # It runs, by its name, an older one still; another restart would not change that.
+    # By its name it runs an older one still; another restart would not change that.
     assert "nothing to do" in guest_vinfra("plan", file).stdout

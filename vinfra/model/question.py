@@ -81,6 +81,7 @@ READ_ONLY: dict[str, tuple[Reads, ...]] = {
     "ls": (Reads(free=True),),
     "lsblk": (Reads(free=True),),
     "lvs": (Reads(_LVM),),
+    "modinfo": (Reads(("-F", "filename", "--")),),
     "nft": (Reads(("-j", "list", "table", "inet", "vinfra"), alone=True),),
     # nmcli(1): `connection show` takes no property to set, and without --show-secrets tells none.
     "nmcli": (Reads(("-t", "-f", "UUID,DEVICE,FILENAME", "connection", "show", "--active")),),

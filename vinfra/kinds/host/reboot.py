@@ -74,9 +74,9 @@ identity = own_identity
 references = no_references
 
 
-def ask(_scope: Scope, _answers: Answers) -> Iterable[Question]:
+def ask(scope: Scope, _answers: Answers) -> Iterable[Question]:
     """Whether it is needed, which boot this is, and which machines run."""
-    return (*needs.QUESTIONS, *boot.QUESTIONS, *machines.QUESTIONS)
+    return (*needs.ask(scope), *boot.QUESTIONS, *machines.QUESTIONS)
 
 
 def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:

@@ -113,7 +113,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         if found is None or not _equal(found, desired.value)
     ]
     if before is None:
-        found = bringers(scope, "package:", "operation:")
+        found = bringers(scope, "package:", "operation:", "kernel_module:")
         if found:
             return later(action, f"the kernel does not know it yet; {found[0]} may bring it", fields)
         return refused(action, "no such sysctl on this host; is its kernel module loaded?", fields)

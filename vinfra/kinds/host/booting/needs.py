@@ -6,6 +6,7 @@ from functools import cmp_to_key
 from itertools import zip_longest
 from typing import Any
 
+from vinfra.kinds.host.kernel import cmdline
 from vinfra.model.kind import Answers, Scope
 from vinfra.model.question import Exec, Question, ReadFile
 
@@ -13,12 +14,10 @@ from vinfra.model.question import Exec, Question, ReadFile
 # after one.
 REQUIRED = ReadFile("/run/reboot-required")
 PACKAGES = ReadFile("/run/reboot-required.pkgs")
-CMDLINE = ReadFile("/proc/cmdline")
 _LONG = ("ls", "-A", "-l", "--time=ctime", "--time-style=+%s", "--")
 KERNELS = Exec((*_LONG, "/boot"))
 # What a boot loader reads: where none of it changed since the host came up, another restart would change nothing.
 LOADERS = Exec((*_LONG, "/boot/grub/grub.cfg", "/boot/grub2/grub.cfg", "/boot/loader/entries", "/etc/kernel/cmdline"))
-QUESTIONS: tuple[Question, ...] = (REQUIRED, PACKAGES, CMDLINE, KERNELS, LOADERS)
 
 # systemd-detect-virt(1): what runs in one of these has its host's kernel.
 CONTAINERS = frozenset(
@@ -31,7 +30,15 @@ CONTAINERS = frozenset(
 WEIGHTY = re.compile(
     r"package:(linux-image|linux-|kernel|proxmox-kernel|pve-kernel|.*microcode|libc6|glibc|systemd|dbus)"
 )
+ARGUMENT = "kernel_argument:"
 MANY = 4
+
+
+def ask(scope: Scope) -> Iterator[Question]:
+    """All of it; the boot loader's menu only where this blueprint says something of it."""
+    yield from (REQUIRED, PACKAGES, KERNELS, LOADERS)
+    if any(reference.startswith(ARGUMENT) for reference in scope.siblings):
+        yield from (cmdline.RUNNING, cmdline.MENU)
 
 
 def reasons(scope: Scope, answers: Answers) -> Iterator[str]:
@@ -115,16 +122,20 @@ def _ordered(text: str) -> list[int]:
 
 
 def _arguments(scope: Scope, answers: Answers) -> Iterator[str]:
-    """Kernel arguments of this blueprint that the running kernel was not given, or was."""
-    raw = answers.get(CMDLINE)
-    given = raw.text.split() if raw is not None and raw.ok else []
+    """Kernel arguments of this blueprint that the next boot will have and this one has not, or the other way round."""
+    running, told = (answers.get(question) for question in (cmdline.RUNNING, cmdline.MENU))
+    if running is None or not running.ok or told is None or not told.ok or not (menu := cmdline.menu(told.text)):
+        return
     for reference, resource in sorted(scope.siblings.items()):
-        sort, _, name = reference.partition(":")
-        if sort != "kernel_argument" or raw is None or not raw.ok:
+        if not reference.startswith(ARGUMENT):
             continue
-        value = getattr(resource.desired, "value", None)
-        word = name if value in (None, "") else f"{name}={value}"
-        if resource.desired is not None and word not in given:
-            yield f"the kernel runs without {word}"
-        elif resource.desired is None and any(item == name or item.startswith(f"{name}=") for item in given):
-            yield f"the kernel runs with {name}"
+        name, value = reference.removeprefix(ARGUMENT), getattr(resource.desired, "value", None) or ""
+        if resource.desired is None:
+            if _has(running.text, name) and not any(_has(line, name) for line in menu):
+                yield f"the kernel runs with {name}"
+        elif cmdline.in_all(menu, name, value) and not cmdline.given(running.text, name, value):
+            yield f"the kernel runs without {cmdline.word(name, value)}"
+
+
+def _has(line: str, name: str) -> bool:
+    return any(word.partition("=")[0] == name for word in line.split())
