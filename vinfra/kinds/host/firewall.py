@@ -6,7 +6,7 @@ from typing import Any, Literal
 from vinfra.kinds.compare import bringers, created, deleted, later, own_identity, refused, updated
 from vinfra.kinds.host.firewalls import backends
 from vinfra.kinds.host.firewalls.backends import BACKENDS
-from vinfra.kinds.host.firewalls.rules import Fate, Line, Login, Rule, joined, lines, login, shut_out
+from vinfra.kinds.host.firewalls.rules import Fate, Line, Login, OwnRule, joined, lines, login, shut_out
 from vinfra.kinds.host.firewalls.state import State
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
@@ -36,7 +36,7 @@ class Spec(shape.Spec):
     FOLLOWS = ("persisted", "enabled")
 
     incoming: Fate = field("What becomes of what no rule is about.", default="drop")
-    rules: tuple[Rule, ...] | None = field(
+    rules: tuple[OwnRule, ...] | None = field(
         "Of what comes in: `service` or `ports` and `protocol` (tcp, udp, icmp), `from` (networks), `interface`, "
         "`action` (allow, drop, reject) and `comment`. The first one that is about something decides.",
         examples=(["ssh", "443/tcp", {"ports": 5432, "from": "10.0.0.0/8"}],),

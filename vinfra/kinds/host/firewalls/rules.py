@@ -75,13 +75,17 @@ class Rule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    service: Text | None = None
-    ports: Annotated[tuple[str, ...] | None, BeforeValidator(_ports), _MANY] = None
-    protocol: Literal["tcp", "udp", "icmp"] | None = None
-    source: Annotated[tuple[str, ...], BeforeValidator(_networks), _MANY] = Field((), alias="from")
-    interface: Text | None = None
-    action: Fate = "allow"
-    comment: Text | None = None
+    service: Text | None = Field(None, description="What is known by a name, such as ssh or https.")
+    ports: Annotated[tuple[str, ...] | None, BeforeValidator(_ports), _MANY] = Field(
+        None, description="Numbers and ranges."
+    )
+    protocol: Literal["tcp", "udp", "icmp"] | None = Field(None, description="Of ports it is tcp unless said.")
+    source: Annotated[tuple[str, ...], BeforeValidator(_networks), _MANY] = Field(
+        (), alias="from", description="Networks and addresses it comes from."
+    )
+    interface: Text | None = Field(None, description="Where it comes in; eth* is every one whose name begins so.")
+    action: Fate = Field("allow", description="What becomes of it.")
+    comment: Text | None = Field(None, description="Kept with the rule.")
 
     @model_validator(mode="before")
     @classmethod
@@ -115,6 +119,16 @@ class Rule(BaseModel):
         said += [f"from {','.join(self.source)}"] if self.source else []
         said += [f"on {self.interface}"] if self.interface else []
         return " ".join(filter(None, said))
+
+
+class _Short:
+    """In a schema: the model, or a service or port alone."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+
+OwnRule = Annotated[Rule, _Short()]
 
 
 @dataclass(frozen=True, slots=True)
