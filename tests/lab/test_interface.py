@@ -39,6 +39,8 @@ BOOT = {
     "netplan": f"ip link delete br0; {STARTED}; sleep 2",
     "networkmanager": "nmcli connection down vinfra-br0; nmcli connection up vinfra-br0; sleep 1",
 }
+# A manager that comes back may give its routes another metric.
+RUNS = "ip -br -4 address; ip route | sed 's/ metric [0-9]*//' | sort"
 ARMED = "systemctl list-timers --all --no-legend 'vinfra-undo-*' | wc -l"
 
 Each = Callable[[str], dict[str, str]]
@@ -121,7 +123,7 @@ def test_a_bridge_is_made_kept_brought_again_and_taken_away(
     each("ip link set br0 mtu 1300; ip link set eth1 nomaster")
     drift = vinfra("plan", file, "--json", expect=2)
     for row in changes(drift):
-        assert {item["path"] for item in row["fields"]} >= {"addresses", "mtu", "routes"}
+        assert {item["path"] for item in row["fields"]} >= {"addresses", "mtu"}  # a manager may mend the route
         assert "at boot" not in {item["path"] for item in row["fields"]}
     vinfra("apply", file, "--yes")
     vinfra("plan", file)
@@ -157,11 +159,11 @@ def test_the_way_in_moves_to_a_bridge_and_no_mistake_there_shuts_us_out(
     file = wish(tmp_path, hosts, moved)
     vinfra("apply", file, "--yes")
     vinfra("plan", file)
-    before = each("ip -br -4 address; ip route | sort")
+    before = each(RUNS)
     bad = wish(tmp_path, hosts, wrong)
     told = vinfra("apply", bad, "--yes", "--skip-refused", expect=1).stdout
     assert told.count("taken it back by itself") >= 4, told
-    assert each("ip -br -4 address; ip route | sort") == before
+    assert each(RUNS) == before
     assert set(each(ARMED).values()) == {"0\n"}
     file = wish(tmp_path, hosts, moved)
     vinfra("apply", file, "--yes", "--supersede")
@@ -173,7 +175,7 @@ def test_a_controller_killed_before_it_could_confirm(
     vinfra: Run, hosts: dict[str, LabHost], each: Each, inventory: Path, tmp_path: Path
 ) -> None:
     """On from where the test before has left them: br5 is the way in."""
-    before = each("ip -br -4 address; ip route | sort")
+    before = each(RUNS)
     file = wish(tmp_path, hosts, lambda _: {"br5": {"bridge": {"ports": ["eth0"]}, "addresses": ["10.77.0.99/24"]}})
     environment = {**os.environ, "VINFRA_INVENTORY": str(inventory), "VINFRA_STATE": str(tmp_path / "state")}
     command = [sys.executable, "-m", "vinfra", "apply", str(file), "--yes", "--supersede"]
@@ -183,7 +185,7 @@ def test_a_controller_killed_before_it_could_confirm(
         time.sleep(2.5)
         process.send_signal(signal.SIGKILL)
     time.sleep(32)
-    assert each("ip -br -4 address; ip route | sort") == before
+    assert each(RUNS) == before
     assert set(each(ARMED).values()) == {"0\n"}
     file = wish(
         tmp_path,

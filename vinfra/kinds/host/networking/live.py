@@ -25,6 +25,12 @@ family=$1 dev=$2 to=$3 via=$4; shift 4
 known=$(ip "$family" route show "$to" via "$via" dev "$dev" "$@")
 [ -n "$known" ] || exec ip "$family" route replace "$to" via "$via" dev "$dev" proto static "$@"
 """
+# The same with what it was like, if none is there at all: a manager that came back gives a metric of its own.
+AGAIN = """\
+family=$1 dev=$2 to=$3 via=$4; shift 4
+known=$(ip "$family" route show "$to" via "$via" dev "$dev")
+[ -n "$known" ] || exec ip "$family" route replace "$to" via "$via" dev "$dev" "$@"
+"""
 # master, port, sort of the master: a bond takes only what is down; what is in it already is left alone.
 PLUG = """\
 m=$(readlink -- "/sys/class/net/$2/master")
@@ -129,13 +135,17 @@ def _lead(name: str, to: str, via: str, metric: int | None = None) -> Exec:
 
 
 def _route(verb: str, name: str, way: Way, ok: tuple[int, ...] = (0,)) -> Exec:
-    to = way.to if way.to != "::/0" else "default"
+    to = _target(way)
     family = ("-6",) if ":" in way.to + way.via else ()
     via = ("via", way.via) if way.via else ()
     metric = ("metric", str(way.metric)) if way.metric is not None else ()
     protocol = ("proto", way.protocol) if way.protocol not in ("", "boot", "kernel") else ()
     onlink = ("onlink",) if way.onlink and verb != "del" else ()
     return _ip(*family, "route", verb, to, *via, "dev", name, *metric, *protocol, *onlink, ok=ok)
+
+
+def _target(way: Way) -> str:
+    return "default" if way.to in ("0.0.0.0/0", "::/0") else way.to
 
 
 def _ip(*words: str, ok: tuple[int, ...] = (0,)) -> Exec:
@@ -169,7 +179,15 @@ def back(names: Iterable[str], desired: Mapping[str, tuple[str, ...]], links: Li
     for link in known:
         # The networks of its own addresses come with them; what leads through a gateway needs those first.
         ways = sorted((way for way in link.ways if way.protocol != "kernel"), key=lambda way: bool(way.via))
-        yield from (_route("replace", link.name, way).argv for way in ways)
+        yield from (
+            _route("replace", link.name, way).argv if not way.via else _once_more(link.name, way) for way in ways
+        )
+
+
+def _once_more(name: str, way: Way) -> Argv:
+    words = _route("replace", name, way).argv
+    rest = words[words.index("dev") + 2 :]
+    return ("sh", "-c", AGAIN, "sh", "-6" if ":" in way.via else "-4", name, _target(way), way.via, *rest)
 
 
 def _former(link: Link) -> Iterator[str]:

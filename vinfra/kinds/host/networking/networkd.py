@@ -16,9 +16,11 @@ MODE = "0644"
 RELOAD = ("networkctl", "reload")
 # Until nothing is being configured any more, or for five seconds: what is set meanwhile makes the daemon fail.
 SETTLED = """\
-sleep 0.3; i=0
-while [ $i -lt 50 ] && networkctl --no-legend --no-pager list | grep -Eq ' (pending|initialized|configuring) *$'; do
-i=$((i + 1)); sleep 0.1
+sleep 0.3
+read -r up _ </proc/uptime && end=$((${up%%.*} + 5))
+while networkctl --no-legend --no-pager list | grep -Eq ' (pending|initialized|configuring) *$'; do
+read -r up _ </proc/uptime && [ ${up%%.*} -lt $end ] || break
+sleep 0.1
 done"""
 SETTLE = ("sh", "-c", SETTLED)
 BOND = {"lacp_rate": "LACPTransmitRate", "xmit_hash_policy": "TransmitHashPolicy"}
