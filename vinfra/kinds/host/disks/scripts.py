@@ -22,8 +22,8 @@ for holder in /sys/dev/block/$((0x$2)):$((0x$3))/holders/*; do
 done
 }
 orphan() {
-group=$(pvs --noheadings -o vg_name -- "$1") || return
-[ -z "$(echo $group)" ] || { echo "$1 is of volume group" $group >&2; return 1; }
+held=$(pvs --noheadings -o vg_name -- "$1") || return
+[ -z "$(echo $held)" ] || { echo "$1 is of volume group" $held >&2; return 1; }
 }
 """
 # Words: vgcreate or vgextend, the group, each device as `new:/dev/x`, or `ours:/dev/x` for one that a killed run
