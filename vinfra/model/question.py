@@ -43,9 +43,9 @@ class Reads:
 # root it still writes its caches and the planner's log (both seen on Debian 12), and a later -o could take -s back.
 # rpm(8) runs a shell for --eval. date(1) sets the clock with -s. No option of grep(1) writes. blkid(8) keeps no cache
 # with -p. dumpe2fs(8) and xfs_db(8) with -r open a device for reading alone. lvm(8) takes no lock and keeps neither
-# backup nor hints when called so, and asks the kernel nothing. nft(8) takes all its words for one text of commands, with `;`
-# between. firewall-cmd(1) changes nothing with --info-policy and --list-…. iptables-save(8) writes with -f. sshd(8): -T
-# checks the configuration, prints it and exits.
+# backup nor hints when called so, and asks the kernel nothing. nft(8) takes all its words for one text of commands,
+# with `;` between. firewall-cmd(1) changes nothing with --info-policy and --list-…. iptables-save(8) writes with -f.
+# sshd(8): -T checks the configuration, prints it and exits.
 _SIMULATE = ("-s", "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "-o", "Dir::Log::Planner=/dev/null")
 _LVM = ("--readonly", "--nohints", "--reportformat", "json", "--units", "b", "--nosuffix", "-o")
 READ_ONLY: dict[str, tuple[Reads, ...]] = {
