@@ -113,8 +113,11 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     """What runs, and what is loaded at boot, each against what is declared; and that we do not shut ourselves out."""
     desired = resource.desired
     if not isinstance(desired, Spec):
-        used = answer.notes["used"] if isinstance(answer, Present) else []
-        return deleted(REMOVAL, backends.stays(used)) if used else Delta(Action.NOOP)
+        if not isinstance(answer, Present):
+            return Delta(Action.NOOP)
+        if why := _left_out(answer.notes, answer.notes["used"], scope):
+            return refused(Action.DELETE, why)
+        return deleted(REMOVAL, backends.stays(answer.notes["used"]))
     assert isinstance(answer, Present | Absent)
     notes, action = answer.notes, Action.UPDATE if isinstance(answer, Present) else Action.CREATE
     if notes["both"]:
@@ -131,7 +134,8 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return refused(action, f"{state.missing}; declare {' and '.join(state.brings)}", fields)
     if not fields:
         return Delta(Action.NOOP)
-    if why := state.hinders or _cut_off(desired, notes, scope):
+    leaving = [name for name in notes["used"] if name != notes["backend"]]
+    if why := state.hinders or _cut_off(desired, notes, scope) or _left_out(notes, leaving, scope):
         return refused(action, why, fields)
     said = backends.said(notes["backend"], fields)
     return updated(fields, said) if action is Action.UPDATE else created(fields, said, Impact.LIVE)
@@ -177,6 +181,16 @@ def _cut_off(desired: Spec, notes: Mapping[str, Any], scope: Scope) -> str:
     if not shut_out(came, (*lines(desired.rules or ()), *around), desired.incoming, scope.facts):
         return ""
     return f"a new login to {came}, by which we are here, would be turned away; allow it, or say may_cut_off: true"
+
+
+def _left_out(notes: Mapping[str, Any], leaving: Sequence[str], scope: Scope) -> str:
+    """Why we would not come in once our rules have left ufw, which stays as strict as it is; "" if we would."""
+    ufw: State = notes["states"]["ufw"]
+    if "ufw" not in leaving or ufw.incoming is None or not isinstance(notes["came"], Login):
+        return ""
+    if not shut_out(notes["came"], notes["around"], ufw.incoming, scope.facts):
+        return ""
+    return f"without our rules ufw would turn away a new login to {notes['came']}; allow it there by hand first"
 
 
 def steps(change: Change, _scope: Scope) -> Sequence[Step]:

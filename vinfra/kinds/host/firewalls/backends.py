@@ -85,7 +85,7 @@ def read(answers: Answers) -> Found | Unknown:
     running += ["ufw"] if ufw.runs(answers) else []
     both = "firewalld and ufw both run here; say which one with backend:" if len(running) > 1 else ""
     chosen = (running or [""])[0]
-    return Found(states, chosen, both, ufw.others(answers) if chosen == "ufw" else ())
+    return Found(states, chosen, both, ufw.others(answers) if ufw.runs(answers) else ())
 
 
 def stays(used: Sequence[str]) -> str:
