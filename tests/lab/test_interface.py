@@ -129,6 +129,9 @@ def test_a_bridge_is_made_kept_brought_again_and_taken_away(
     vinfra("plan", file)
     for key, host in hosts.items():
         run_ssh(net_lab, host, BOOT[key])
+    deadline = time.monotonic() + 30  # a daemon that has just started sets its interfaces up in its own time
+    while len(set(each("cat /sys/class/net/br0/mtu; ip route show 10.20.0.0/16 | head -1 | grep -c via").values())) > 1:
+        assert time.monotonic() < deadline
     vinfra("plan", file)
     nothing = wish(tmp_path, hosts, lambda _: {})
     vinfra("apply", nothing, "--yes")
