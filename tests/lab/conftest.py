@@ -14,9 +14,9 @@ import yaml
 from vinfra import lab as lab_module
 from vinfra.lab import Lab, LabHost
 
-from .guest import GUESTS, guest, guest_trixie, guest_vinfra, places, run_vinfra
+from .guest import GUESTS, ROOT, guest, guest_trixie, guest_vinfra, places, run_vinfra
 
-__all__ = ["guest", "guest_trixie", "guest_vinfra", "places"]  # fixtures are found by their names here
+__all__ = ["ROOT", "guest", "guest_trixie", "guest_vinfra", "places"]  # fixtures are found by their names here
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Ssh = Callable[..., subprocess.CompletedProcess[str]]
 Written = Callable[[LabHost], dict[str, tuple[int, int, int]]]
@@ -34,6 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if GUESTS & set(getattr(item, "fixturenames", ())):
             # One machine of its own kernel at a time: each takes a processor and more than a gigabyte.
             item.add_marker(pytest.mark.xdist_group("guest"))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(900))
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.lab)
             if os.geteuid() != 0:
