@@ -1,10 +1,12 @@
 """What disks' kinds stand on: names, the table's lines, what is listed."""
 
+import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from vinfra.kinds.host.disks import fstab, listing, lvm, mounts, names, swapping
+from vinfra.kinds.host.disks import fstab, listing, lvm, mounts, names, scripts, swapping
 from vinfra.kinds.host.disks.devices import TREE
 from vinfra.model.answer import Unknown
 from vinfra.model.kind import Answers, Listed, Scope
@@ -85,3 +87,39 @@ def test_what_cannot_be_read_is_said() -> None:
         assert [one.name for one in listed(NOBODY, broken)][:1] == [""]
     without = {question: Raw(127, b"") for question in lvm.QUESTIONS}
     assert list(listing.volume_groups(NOBODY, without)) == []
+
+
+def ran(tmp_path: Path, script: str, words: tuple[str, ...], programs: Mapping[str, str]) -> tuple[int, str]:
+    """A script's status and all it said, with other programs than a host's."""
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    argv = scripts.run(script, *words).argv
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_what_a_killed_run_prepared_is_taken_into_its_own_group(tmp_path: Path) -> None:
+    programs = {"pvs": "echo '    '", "vgcreate": 'echo "made $*"'}
+    words = ("vgcreate", "vg1", "ours:/dev/one", "ours:/dev/two")
+    assert ran(tmp_path, scripts.GROUP, words, programs) == (0, "made -q -- vg1 /dev/one /dev/two\n")
+    programs["pvs"] = "echo '  theirs'"
+    assert ran(tmp_path, scripts.GROUP, words, programs) == (1, "/dev/one is of volume group theirs\n")
+
+
+def test_what_came_since_is_not_written_over(tmp_path: Path) -> None:
+    file = tmp_path / "disk"
+    file.write_bytes(b"precious")
+    programs = {"mkfs.ext4": f"echo overwritten >{file}", "blkid": "exit 2"}
+    assert ran(tmp_path, scripts.MAKE, ("/dev/nosuch", "mkfs.ext4"), programs) == (
+        1,
+        "/dev/nosuch: no such block device\n",
+    )
+    script = scripts.MAKE.replace("[ -b", "[ -f")
+    status, said = ran(tmp_path, script, (str(file), "mkfs.ext4"), programs)
+    assert (status, said) == (1, f"{file} is not empty, and was when it was read\n")
+    programs["blkid"] = "echo TYPE=xfs"
+    status, said = ran(tmp_path, script, (str(file), "mkfs.ext4"), programs)
+    assert (status, said) == (1, f"{file} is not empty, and was when it was read: TYPE=xfs\n")
+    assert file.read_bytes() == b"precious"

@@ -73,17 +73,19 @@ def test_the_same_on_trixie(guest_trixie: Guest, guest_vinfra: Run, only: Only) 
 
 @pytest.mark.timeout(900)
 def test_it_grows_from_the_disk_up_while_it_is_in_use(guest: Guest, guest_vinfra: Run, only: Only) -> None:
-    guest_vinfra("apply", only(**WHOLE), "--yes")
+    parts = ("volume_groups", "filesystems", "mounts")
+    base = {**{part: WHOLE[part] for part in parts}, "logical_volumes": {"vg0/data": "128MiB", "vg0/fast": "320MiB"}}
+    guest_vinfra("apply", only(**base), "--yes")
     guest.run("cd /srv/data && (setsid sleep 600 >/dev/null 2>&1 &); echo kept >/srv/fast/x")
     more = {
-        **WHOLE,
+        **base,
         "volume_groups": {"vg0": {"devices": ["/dev/vdb", "/dev/vdc"]}},
-        "logical_volumes": {"vg0/data": "256MiB", "vg0/fast": "480MiB", "vg0/swap": "100%FREE"},
+        "logical_volumes": {"vg0/data": "256MiB", "vg0/fast": "100%FREE"},
     }
     rows = {row["name"]: row for row in changes(guest_vinfra("plan", only(**more), "--json", expect=2))}
     assert {name: row["verdict"] for name, row in rows.items()} == {
         "vg0": "ok",
-        **dict.fromkeys(("vg0/data", "vg0/fast", "vg0/swap", "/dev/vg0/data", "/dev/mapper/vg0-fast"), "later"),
+        **dict.fromkeys(("vg0/data", "vg0/fast", "/dev/vg0/data", "/dev/mapper/vg0-fast"), "later"),
     }
     assert {row["impact"] for row in rows.values()} == {"live"}
     guest_vinfra("apply", only(**more), "--yes")
@@ -92,7 +94,7 @@ def test_it_grows_from_the_disk_up_while_it_is_in_use(guest: Guest, guest_vinfra
     assert data > 200 * MIB
     assert fast > 380 * MIB
     assert guest.run("cat /srv/fast/x") == "kept\n"
-    less = {**more, "logical_volumes": {"vg0/data": "100MiB", "vg0/fast": "480MiB", "vg0/swap": "100%FREE"}}
+    less = {**more, "logical_volumes": {"vg0/data": "100MiB", "vg0/fast": "100%FREE"}}
     done = guest_vinfra("apply", only(**less), "--yes", expect=3)
     assert "gets no smaller here: what is on it would be lost" in done.stdout + done.stderr
 
@@ -126,7 +128,7 @@ def test_data_is_never_written_over(guest: Guest, guest_vinfra: Run, only: Only)
         )
     guest.run("mkfs.ext4 -q -L data /dev/vdc; mkdir /m; mount /dev/vdc /m; echo precious >/m/x")
     done = guest_vinfra("apply", wish, "--yes", "--max-impact", "data-loss", expect=3)
-    assert "/dev/vdc holds ext4 labelled data, 14KiB used, mounted on /m; take another one" in done.stdout + done.stderr
+    assert "/dev/vdc holds ext4 labelled data, 28KiB used, mounted on /m; take another one" in done.stdout + done.stderr
     assert guest.run("umount /m; fsck.ext4 -f -n /dev/vdc >&2; mount /dev/vdc /m; cat /m/x") == "precious\n"
 
 
@@ -189,7 +191,7 @@ def test_what_is_cut_off_is_done_by_the_next_run(guest: Guest, guest_vinfra: Run
             guest_vinfra("apply", file, "--yes")
             break
         except AssertionError as cut:
-            assert "Killed" in str(cut) or "exit status 137" in str(cut)
+            assert any(word in str(cut) for word in ("Killed", "exit status 137", "SSH connection failed")), cut
             assert "refused" not in str(cut)
     assert "nothing to do" in guest_vinfra("plan", file).stdout
     assert guest.run("grep -c nofail /etc/fstab; ls /run/deadly-* | wc -l").split() == ["2", str(len(programs))]
