@@ -305,7 +305,7 @@ def test_all_of_it_on_the_next_release(vinfra: Run, tmp_path: Path, ssh: Ssh) ->
         assert "nothing to do" in vinfra("plan", file, machines=made.inventory).stdout
         entry["key_source"] = "other.asc"
         bad = blueprint(tmp_path, {host.name: wish})
-        assert "is not signed" in vinfra("apply", bad, "--yes", machines=made.inventory, expect=1).stdout
+        assert "signature" in vinfra("apply", bad, "--yes", machines=made.inventory, expect=1).stdout
         assert run(host, ALL_WELL).returncode == 0
         vinfra("destroy", bad, "--yes", machines=made.inventory)
         assert run(host, LEFT).stdout == ""

@@ -162,10 +162,11 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     paths = _paths(name, scope, desired)
     fields = list(compare(actual, desired, skip=("key", *(() if manager == "apt" else ("types", "pin")))))
     fields += _key(desired, answer.notes["keys"].get(paths.key))
+    fields = [item for item in fields if actual is not None or item.after not in (False, ())]
     if reason := _objection(name, desired, manager, paths, answer.notes["known"]):
         return refused(action, reason, fields)
     if action is Action.CREATE:
-        return created(item for item in fields if item.after not in (False, ()))
+        return created(fields)
     known = answer.notes["known"]
     texts = repositories.texts(name, desired, paths, bool(desired.key or desired.key_url))
     wish = {path: text for path, text in texts.items() if known.get(path, "") != text}
