@@ -34,6 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if GUESTS & set(getattr(item, "fixturenames", ())):
             # One machine of its own kernel at a time: each takes a processor and more than a gigabyte.
             item.add_marker(pytest.mark.xdist_group("guest"))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(900))
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.lab)
             if os.geteuid() != 0:

@@ -90,11 +90,13 @@ class Guest:
 
 
 def run_vinfra(
-    arguments: Sequence[object], machines: Path, state: Path, expect: int
+    arguments: Sequence[object], machines: Path, state: Path, expect: int, timeout: float = 180
 ) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "VINFRA_INVENTORY": str(machines), "VINFRA_STATE": str(state)}
     command = [sys.executable, "-m", "vinfra", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False, timeout=180)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False, timeout=timeout
+    )
     assert done.returncode == expect, f"{command}\n{done.stdout}\n{done.stderr}"
     return done
 
@@ -145,6 +147,6 @@ def guest_vinfra(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[...
     def run(
         *arguments: object, expect: int = 0, machines: Path = machine.inventory
     ) -> subprocess.CompletedProcess[str]:
-        return run_vinfra(arguments, machines, tmp_path / "state", expect)
+        return run_vinfra(arguments, machines, tmp_path / "state", expect, timeout=600)
 
     return run

@@ -41,7 +41,7 @@ NO_PROGRAM = 127
 PEOPLE = range(1000, 60000)
 OWN_SYSCTL = re.compile(r"/etc/sysctl\.d/90-vinfra-.*\.conf")
 #: Files that are the state of an object of another kind.
-OWN = re.compile(r"/etc/(sysctl|modules-load|modprobe|tmpfiles)\.d/90-vinfra-.*\.conf")
+OWN = re.compile(r"/etc/(sysctl|modules-load|modprobe|tmpfiles)\.d/(90|zz)-vinfra-.*\.conf")
 LIMIT = ReadFile("/").limit
 
 
