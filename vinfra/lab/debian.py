@@ -102,7 +102,15 @@ def _build(folder: Path, suite: str, found: tuple[sources.Source, ...], tools: T
         # A machine that runs still has its files open.
         shutil.rmtree(folder)
     draft.rename(folder)
+    _forget(folder, suite)
     return Frozen(folder, suite, archives)
+
+
+def _forget(folder: Path, suite: str) -> None:
+    """Remove images of other recipes that nobody has built for long: each takes most of a gigabyte."""
+    for old in folder.parent.glob(f"debian-{suite}-*/memory"):
+        if old.parent != folder and time.time() - old.stat().st_mtime > 2 * rootfs.MAX_AGE:
+            shutil.rmtree(old.parent, ignore_errors=True)
 
 
 def _plant(tree: Path, frozen: Frozen) -> None:

@@ -73,7 +73,8 @@ def at_boot(name: str) -> str:
 
 def settings(name: str) -> str:
     """The file with its options, or with what keeps it out."""
-    return f"/etc/modprobe.d/90-vinfra-{canonical(name)}.conf"
+    # The last option counts, files are read by name, and systemd.conf has options for dummy and bonding.
+    return f"/etc/modprobe.d/zz-vinfra-{canonical(name)}.conf"
 
 
 def _found(name: str) -> Ask:

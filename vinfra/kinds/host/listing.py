@@ -42,8 +42,8 @@ PEOPLE = range(1000, 60000)
 OWN_SYSCTL = re.compile(r"/etc/sysctl\.d/90-vinfra-.*\.conf")
 # Files of other kinds, which list them themselves.
 OWN = re.compile(
-    r"/etc/((sysctl|modules-load|modprobe|tmpfiles)\.d/90-vinfra-.*\.conf|cron\.d/vinfra-[\w-]+|systemd/system/vinfra-[\w-]+\.(timer|service)"
-    r"|apt/(sources\.list|preferences)\.d/vinfra-[\w-]+\.(sources|pref))"
+    r"/etc/((sysctl|modules-load|modprobe|tmpfiles)\.d/(90|zz)-vinfra-.*\.conf|cron\.d/vinfra-[\w-]+"
+    r"|systemd/system/vinfra-[\w-]+\.(timer|service)|apt/(sources\.list|preferences)\.d/vinfra-[\w-]+\.(sources|pref))"
 )
 LIMIT = ReadFile("/").limit
 
