@@ -41,6 +41,8 @@ def test_plan_and_drift_write_nothing_on_a_host(vinfra: Run, clean_lab: Lab, wri
         "firewall": {"rules": ["ssh"]},
         "sshd": {"x11_forwarding": False},
         "sysctl": {"net.ipv4.ip_forward": "1"},
+        "upgrade": {"packages": "security", "max_age": "1s"},
+        "reboot": {"machines": "refuse"},
         "operations": {
             "a line": {"operation": "files.line", "arguments": {"path": "/etc/hosts", "line": "127.0.0.9 x"}}
         },

@@ -11,7 +11,7 @@ import pytest
 from .conftest import ROOT, Run, blueprint
 from .guest import Guest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 # The same kernel once more under the name of a newer one: GRUB takes it, and it goes on to say that it is the old one.
 NEWER = """\
@@ -25,14 +25,14 @@ def applied(guest: Guest, file: Path, state: Path) -> None:
     """Where QEMU emulates all of it, a boot takes a minute or two."""
     environment = {**os.environ, "VINFRA_INVENTORY": str(guest.inventory), "VINFRA_STATE": str(state)}
     command = [sys.executable, "-m", "vinfra", "apply", str(file), "--yes"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False, timeout=700)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False, timeout=1100)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{guest.whole.log[-3000:]}"
 
 
 def wished(folder: Path, **more: Any) -> Path:
     after = {"content": "x", "needs": ["reboot:host"]}
     files = {"/run/after": after, "/srv/before": {"content": "x"}}
-    return blueprint(folder, {"guest": {"reboot": {}, "files": files, **more}})
+    return blueprint(folder, {"guest": {"reboot": {"timeout": "15m"}, "files": files, **more}})
 
 
 def test_a_kernel_and_an_argument_wait_for_one_restart(guest: Guest, guest_vinfra: Run, tmp_path: Path) -> None:
