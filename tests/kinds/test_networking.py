@@ -3,8 +3,8 @@
 import pytest
 
 from vinfra.kinds.host.networking import fields, files, ifupdown, making, netplan, networkd, networkmanager, running
+from vinfra.kinds.host.networking.backends import MANAGERS
 from vinfra.kinds.host.networking.files import Line
-from vinfra.kinds.host.networking.manager import MANAGERS
 
 BOND = fields.Spec.model_validate(
     {"bond": {"mode": "802.3ad", "ports": ["eth1", "eth2"], "lacp_rate": "fast", "xmit_hash_policy": "layer3+4"}}

@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import because, bringers, changed, created, deleted, later, own_identity, refused, updated
-from vinfra.kinds.host.networking import differences, fields, making, manager, sense
+from vinfra.kinds.host.networking import backends, differences, fields, making, sense
+from vinfra.kinds.host.networking.backends import MANAGERS, Host
 from vinfra.kinds.host.networking.making import Site
-from vinfra.kinds.host.networking.manager import MANAGERS, Host
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
@@ -56,15 +56,15 @@ def references(_name: str, desired: shape.Spec | None) -> tuple[frozenset[str], 
     modules = {"bridge": "bridge", "vlan": "8021q", "bond": "bonding"}
     module = modules.get(fields.sort(desired))
     kernel = (f"kernel_module:{module}",) if module else ()
-    return frozenset(), frozenset((*(f"interface:{name}" for name in below), *manager.BRINGERS, *kernel))
+    return frozenset(), frozenset((*(f"interface:{name}" for name in below), *backends.BRINGERS, *kernel))
 
 
 def ask(scope: Scope, answers: Answers) -> Iterable[Question]:
     """What runs, every manager's files, and our own as they are; what is to be taken over is read in full."""
-    yield from manager.ask()
+    yield from backends.ask()
     names = {name for item in scope.wanted for name in (item.address.name, *fields.ports(item.desired))}
     yield from (ReadFile(path) for name in sorted(names) for path in _paths(name))
-    host = manager.read(answers)
+    host = backends.read(answers)
     if isinstance(host, Unknown):
         return
     for item in scope.wanted:
@@ -81,12 +81,12 @@ def _asked_later(item: Resource, host: Host) -> Iterable[str]:
     name = item.address.name
     yield from (path for path in host.lines if path.endswith(f".network.d/vinfra-{name}.conf"))
     if isinstance(desired, Spec) and desired.takeover:
-        yield from (claim.line.path for key in (name, *fields.ports(desired)) for claim in manager.claims(key, host))
+        yield from (claim.line.path for key in (name, *fields.ports(desired)) for claim in backends.claims(key, host))
 
 
 def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
     """Present when a file of ours says something of it; what runs is among the notes."""
-    host = manager.read(answers)
+    host = backends.read(answers)
     if isinstance(host, Unknown):
         return {item.address.name: host for item in scope.wanted}
     return {item.address.name: _one(item, host, answers) for item in scope.wanted}
@@ -111,29 +111,29 @@ def _site(resource: Resource | Change, notes: Mapping[str, Any], scope: Scope) -
     """The interface on its host; or why nobody can be told to manage it."""
     name, desired, host = resource.address.name, resource.desired, notes["host"]
     wish = desired if isinstance(desired, Spec) else None
-    module = manager.choose(name, wish, host)
+    module = backends.choose(name, wish, host)
     if isinstance(module, str):
         own = list(host.mine(name).values())
         if wish is not None or not own:
             return module
         module = own[0]
     specs = {
-        item.address.name: manager.settled(module, item.desired, host)
+        item.address.name: backends.settled(module, item.desired, host)
         for item in scope.siblings.values()
         if item.address.kind == NAME and isinstance(item.desired, Spec) and not item.desired.deferred
     }
     if wish is not None:
-        specs[name] = wish = manager.settled(module, wish, host)
+        specs[name] = wish = backends.settled(module, wish, host)
     claimed = _claims(name, wish, specs, host) if wish is not None else ()
     former = {claim.line.path: notes["texts"].get(claim.line.path) or "" for claim in claimed}
     return Site(name, host, module, specs, notes["texts"], claimed, former)
 
 
-def _claims(name: str, desired: Spec, specs: Mapping[str, Spec], host: Host) -> tuple[manager.Claim, ...]:
+def _claims(name: str, desired: Spec, specs: Mapping[str, Spec], host: Host) -> tuple[backends.Claim, ...]:
     """What others' files say of it; of a port that waits for its bridge or bond, that one answers."""
     above = making.master(name, specs)
-    own = () if above and not fields.sort(desired) else manager.claims(name, host)
-    return (*own, *(claim for port in fields.ports(desired) for claim in manager.claims(port, host)))
+    own = () if above and not fields.sort(desired) else backends.claims(name, host)
+    return (*own, *(claim for port in fields.ports(desired) for claim in backends.claims(port, host)))
 
 
 def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
@@ -144,7 +144,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     action = Action.UPDATE if isinstance(answer, Present) else Action.CREATE
     site = _site(resource, notes, scope)
     if isinstance(site, str):
-        found = bringers(scope, *manager.BRINGERS, "operation:")
+        found = bringers(scope, *backends.BRINGERS, "operation:")
         if found:
             return later(action, f"{site}; {found[0]} may bring it", _most(desired))
         return refused(action, site)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import changed
-from vinfra.kinds.host.networking import fields, making, manager, networkd, running
+from vinfra.kinds.host.networking import backends, fields, making, networkd, running
 from vinfra.kinds.host.networking.making import Site
 from vinfra.model.action import Impact
 from vinfra.model.change import FieldChange
@@ -155,7 +155,7 @@ def _objections(site: Site, desired: fields.Spec) -> Iterator[str]:
             yield f"{port} is a port of {above}"
         elif above not in ("", name) and above not in site.specs:
             yield f"{port} is a port of {above}, which is not declared here; take it out there first"
-    if manager.hasty(site.manager, desired, site.host):
+    if backends.hasty(site.manager, desired, site.host):
         yield "NetworkManager keeps no forward_delay below 2s"
     if site.manager is networkd and desired.vlan:
         parent = desired.vlan.parent

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from vinfra.kinds.host.networking import fields, files, live, networkd, networkmanager, running
-from vinfra.kinds.host.networking.manager import Claim, Host, Manager
+from vinfra.kinds.host.networking.backends import Claim, Host, Manager
 from vinfra.model.action import Impact
 from vinfra.model.step import Call, Exec, Step, Write
 
