@@ -307,7 +307,9 @@ def test_all_of_it_on_the_next_release(vinfra: Run, tmp_path: Path, ssh: Ssh) ->
         bad = blueprint(tmp_path, {host.name: wish})
         assert "signature" in vinfra("apply", bad, "--yes", machines=made.inventory, expect=1).stdout
         assert run(host, ALL_WELL).returncode == 0
-        vinfra("destroy", bad, "--yes", machines=made.inventory)
+        entry["key_source"] = "trial.asc"
+        vinfra("apply", blueprint(tmp_path, {host.name: wish}), "--yes", machines=made.inventory)
+        vinfra("destroy", file, "--yes", machines=made.inventory)
         assert run(host, LEFT).stdout == ""
     finally:
         lab_module.down(made.name)
