@@ -137,7 +137,7 @@ FASTER = """\
 #!/bin/sh
 for disk; do :; done
 asked=/run/asked-${disk##*/}
-if [ -e "$asked" ]; then mkfs.xfs -q "$disk"; sync; sha256sum <"$disk" >"$asked"; fi
+if [ -e "$asked" ]; then mkfs.xfs -q "$disk"; sync; head -c 9M "$disk" | sha256sum >"$asked"; fi
 : >>"$asked"
 exec /usr/sbin/blkid "$@"
 """
@@ -152,7 +152,7 @@ def test_nor_is_what_came_after_the_plan(guest: Guest, guest_vinfra: Run, only: 
     done = guest_vinfra("apply", wish, "--yes", expect=1)
     assert (done.stdout + done.stderr).count("is not empty, and was when it was read") >= 3
     for disk in ("vdb", "vdc", "vdd"):
-        assert guest.run(f"sha256sum </dev/{disk}") == guest.run(f"cat /run/asked-{disk}")
+        assert guest.run(f"head -c 9M /dev/{disk} | sha256sum") == guest.run(f"cat /run/asked-{disk}")
 
 
 # The first time it ends before the act, the second time after it, and the shell that runs it with it: no power.
