@@ -90,7 +90,9 @@ def test_it_grows_from_the_disk_up_while_it_is_in_use(guest: Guest, guest_vinfra
     assert {row["impact"] for row in rows.values()} == {"live"}
     guest_vinfra("apply", only(**more), "--yes")
     assert "nothing to do" in guest_vinfra("plan", only(**more)).stdout
-    data, fast = (int(size) for size in guest.run("for at in data fast; do findmnt -b -n -o SIZE /srv/$at; done").split())
+    data, fast = (
+        int(size) for size in guest.run("for at in data fast; do findmnt -b -n -o SIZE /srv/$at; done").split()
+    )
     assert data > 200 * MIB
     assert fast > 380 * MIB
     assert guest.run("cat /srv/fast/x") == "kept\n"
