@@ -90,7 +90,9 @@ def test_it_grows_from_the_disk_up_while_it_is_in_use(guest: Guest, guest_vinfra
     assert {row["impact"] for row in rows.values()} == {"live"}
     guest_vinfra("apply", only(**more), "--yes")
     assert "nothing to do" in guest_vinfra("plan", only(**more)).stdout
-    data, fast = (int(size) for size in guest.run("findmnt -b -n -o SIZE /srv/data /srv/fast").split())
+    data, fast = (
+        int(size) for size in guest.run("for at in data fast; do findmnt -b -n -o SIZE /srv/$at; done").split()
+    )
     assert data > 200 * MIB
     assert fast > 380 * MIB
     assert guest.run("cat /srv/fast/x") == "kept\n"
@@ -137,7 +139,7 @@ FASTER = """\
 #!/bin/sh
 for disk; do :; done
 asked=/run/asked-${disk##*/}
-if [ -e "$asked" ]; then mkfs.xfs -q "$disk"; sync; sha256sum <"$disk" >"$asked"; fi
+if [ -e "$asked" ]; then mkfs.xfs -q "$disk"; sync; head -c 9M "$disk" | sha256sum >"$asked"; fi
 : >>"$asked"
 exec /usr/sbin/blkid "$@"
 """
@@ -152,7 +154,7 @@ def test_nor_is_what_came_after_the_plan(guest: Guest, guest_vinfra: Run, only: 
     done = guest_vinfra("apply", wish, "--yes", expect=1)
     assert (done.stdout + done.stderr).count("is not empty, and was when it was read") >= 3
     for disk in ("vdb", "vdc", "vdd"):
-        assert guest.run(f"sha256sum </dev/{disk}") == guest.run(f"cat /run/asked-{disk}")
+        assert guest.run(f"head -c 9M /dev/{disk} | sha256sum") == guest.run(f"cat /run/asked-{disk}")
 
 
 # The first time it ends before the act, the second time after it, and the shell that runs it with it: no power.
