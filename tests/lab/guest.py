@@ -147,6 +147,6 @@ def guest_vinfra(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[...
     def run(
         *arguments: object, expect: int = 0, machines: Path = machine.inventory
     ) -> subprocess.CompletedProcess[str]:
-        return run_vinfra(arguments, machines, tmp_path / "state", expect, timeout=600)
+        return run_vinfra(arguments, machines, tmp_path / "state", expect, timeout=900)
 
     return run
