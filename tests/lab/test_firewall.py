@@ -181,6 +181,7 @@ def test_machines_behind_the_host_go_on_as_before(
     assert reached == [True, True, True, False]
 
 
+@pytest.mark.slow
 def test_a_policy_of_ours_in_firewalld(
     vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path, install: Callable[..., None]
 ) -> None:
@@ -211,6 +212,7 @@ def test_a_policy_of_ours_in_firewalld(
     assert reaches(ssh, two, one, 8080)
 
 
+@pytest.mark.slow
 def test_rules_of_ours_in_ufw(
     vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path, install: Callable[..., None]
 ) -> None:

@@ -42,6 +42,7 @@ def test_modules_are_loaded_kept_out_and_refused(guest: Guest, guest_vinfra: Run
     assert guest.run("ls /etc/modules-load.d /etc/modprobe.d").count("vinfra") == 0
 
 
+@pytest.mark.slow
 def test_hugepages_are_counted_now_and_at_boot(guest: Guest, guest_vinfra: Run, tmp_path: Path) -> None:
     count = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
     file = blueprint(tmp_path, {"guest": {"hugepages": {"2MiB": {"nodes": {"0": "8", "1": "4"}}}}})
@@ -58,6 +59,7 @@ def test_hugepages_are_counted_now_and_at_boot(guest: Guest, guest_vinfra: Run, 
     assert guest.ssh("ls /etc/tmpfiles.d/90-vinfra-hugepages-1GiB.conf").returncode != 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_an_argument_counts_after_a_reboot(guest: Guest, guest_vinfra: Run, tmp_path: Path) -> None:
     file = blueprint(tmp_path, {"guest": {"kernel_arguments": SET["kernel_arguments"], "hugepages": SET["hugepages"]}})

@@ -131,6 +131,7 @@ def test_a_controller_that_is_killed_is_gone_on_from(
     vinfra("maintain", host.name, "--patch", "--plan-only")
 
 
+@pytest.mark.slow
 def test_what_dpkg_left_half_done_is_ended(vinfra: Run, clean_host: LabHost, ssh: Ssh, tmp_path: Path) -> None:
     behind(
         ssh, clean_host, "deb tiny 2.0; index; apt-get update -qq; dpkg --force-confold --unpack /repo/tiny_2.0.deb\n"
@@ -178,6 +179,7 @@ def test_no_more_is_done_than_was_shown(vinfra: Run, clean_host: LabHost, ssh: S
     assert "tiny 2.1" in ssh(clean_host, VERSIONS).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["removes", "breaks"])
 def test_what_goes_wrong_with_a_package_is_told(
     way: str, vinfra: Run, clean_host: LabHost, ssh: Ssh, tmp_path: Path

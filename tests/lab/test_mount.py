@@ -52,6 +52,7 @@ def test_it_is_mounted_now_and_at_boot_and_others_lines_stay(vinfra: Run, host: 
     assert "nothing to do" in vinfra("plan", file).stdout
 
 
+@pytest.mark.slow
 def test_the_same_on_trixie(vinfra: Run, trixie_lab: Lab, trixie_host: LabHost, ssh: Ssh, tmp_path: Path) -> None:
     """Its mount(8) asks the kernel by other calls, which reset no flag by themselves."""
 
@@ -144,7 +145,9 @@ kill -9 $PPID
 """
 
 
-@pytest.mark.parametrize("program", ["mount", "findmnt", "mv", "systemctl"])
+@pytest.mark.parametrize(
+    "program", ["mount", *(pytest.param(name, marks=pytest.mark.slow) for name in ("findmnt", "mv", "systemctl"))]
+)
 def test_what_is_cut_off_is_done_by_the_next_run(
     vinfra: Run, host: LabHost, ssh: Ssh, only: Only, program: str
 ) -> None:

@@ -80,7 +80,9 @@ def test_a_login_that_needs_sudo_comes_back_too(clean_lab: Lab, vinfra: Run, ssh
     assert boots(ssh, host) == 1
 
 
-@pytest.mark.parametrize("moment", ["triggered", "down", "booting"])
+@pytest.mark.parametrize(
+    "moment", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("triggered", "down")), "booting"]
+)
 def test_a_controller_that_is_killed_restarts_nothing_twice(
     moment: str, vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path
 ) -> None:

@@ -110,6 +110,7 @@ def test_a_place_that_is_configured_twice_is_refused(vinfra: Run, clean_host: La
     assert "/etc/apt/sources.list has" in vinfra("plan", file, expect=2).stdout
 
 
+@pytest.mark.slow
 def test_dnf_has_a_repository_too(vinfra: Run, clean_host: LabHost, ssh: Ssh, tmp_path: Path) -> None:
     """dnf itself, on a Debian that says it is a Fedora: a signed package is installed, a wrong place taken back."""
     make(ssh, clean_host, RPM)
@@ -256,6 +257,7 @@ def test_cron_runs_the_job(vinfra: Run, clean_host: LabHost, ssh: Ssh, tmp_path:
 SHARED = "the clock is this machine's own: chronyd runs with -x here, which leaves it alone"
 
 
+@pytest.mark.slow
 def test_the_time_of_a_host(vinfra: Run, clean_lab: Lab, ssh: Ssh, tmp_path: Path) -> None:
     """chrony asks the other host; its own servers go and come back; the zone changes at once."""
     host, other = clean_lab.hosts.values()

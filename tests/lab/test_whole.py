@@ -47,10 +47,12 @@ def test_it_is_whole_again(guest: Guest) -> None:
     assert guest.whole.answers()
 
 
+@pytest.mark.slow
 def test_packages_come_from_the_mirror(guest: Guest) -> None:
     assert "Setting up" in guest.run("DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends tree")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_it_boots_with_the_arguments_that_update_grub_writes(guest: Guest) -> None:
     guest.run("echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX probe=1\"' >/etc/default/grub.d/probe.cfg; update-grub")
