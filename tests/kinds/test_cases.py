@@ -86,6 +86,15 @@ Loader.add_constructor(
 )
 
 
+def typed(value: Any) -> Any:
+    """Facts as hosts give them: flags and numbers are no text."""
+    if isinstance(value, dict):
+        return {str(key): typed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    return yaml.safe_load(value) if isinstance(value, Plain) else value
+
+
 def found() -> Iterator[Any]:
     for file in sorted(CASES.glob("*/*.yaml")):
         document = yaml.load(file.read_text("utf-8"), Loader)
@@ -94,7 +103,7 @@ def found() -> Iterator[Any]:
             both = {**document.get("answers", {}), **(case.get("answers") or {})}
             both = {key: recorded(told) for key, told in both.items()}
             both = edited(both, case.get("instead") or {}) if "instead" in case else both
-            facts = {**document.get("facts", {}), **(case.get("facts") or {})}
+            facts = typed({**document.get("facts", {}), **(case.get("facts") or {})})
             wishes = {name: case[name] for name in case if name not in KEYWORDS}
             whole = {**case, "answers": both, "facts": facts, "kind": file.parent.name, "wishes": wishes}
             yield pytest.param(whole, id=f"{file.parent.name}/{file.stem}: {title}")
