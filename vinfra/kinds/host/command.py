@@ -5,14 +5,15 @@ It keeps fewer promises than a kind: it leaves no object that could be pruned, a
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
 from vinfra.kinds.compare import SAME, later, own_identity, updated
 from vinfra.kinds.host.files import paths
-from vinfra.kinds.host.operations import conditions
+from vinfra.kinds.host.operations import conditions, terms
 from vinfra.kinds.host.operations.arguments import Arguments
+from vinfra.kinds.host.operations.terms import SAID, WHEN, Terms
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.answer import Absent, Answer, Present, Unknown
@@ -32,8 +33,6 @@ ORDER = 62
 SHARED = False
 REMOVAL = Removal(Impact.NONE, when="nothing is undone")
 
-SAID = "its `impact:` says so"
-
 
 def _environment(value: Any) -> Any:
     if not isinstance(value, Mapping) or not all(re.fullmatch(r"[A-Za-z_]\w*", str(key)) for key in value):
@@ -50,7 +49,7 @@ def _plain(value: Any) -> str:
 Environment = Annotated[dict[str, Any], BeforeValidator(_environment), WithJsonSchema({"type": "object"})]
 
 
-class Spec(shape.Spec):
+class Spec(Terms):
     """A program and its arguments, and what tells that it need not run: `creates` or `unless`, or both."""
 
     run: Arguments = field(
@@ -58,7 +57,7 @@ class Spec(shape.Spec):
         default=...,
         impact=Impact.DATA_LOSS,
         why=SAID,
-        when="what its own `impact:` says",
+        when=WHEN,
         examples=(["tar", "-xf", "/srv/app.tar", "-C", "/opt/app"],),
     )
     creates: Text | None = field(
@@ -79,26 +78,12 @@ class Spec(shape.Spec):
     user: Text | None = field("Who runs it; root if not given.", compared=False, examples=("deploy",))
     timeout: Seconds = field("After so long it is ended, and has failed.", default=600.0, compared=False)
     ok: tuple[Whole, ...] = field("Exit statuses that are no failure.", default=(0,), compared=False)
-    after: tuple[Text, ...] | None = field(
-        "What must be done before it on this host.", compared=False, examples=(["package:git"],)
-    )
-    impact: Literal["none", "live", "restart", "replace", "data-loss"] = field(
-        "What running it costs; only you know.", default="live", compared=False
-    )
-
-    def bound(self, name: str) -> Impact:
-        """Only its blueprint knows."""
-        return _impact(self)
-
-
-def _impact(desired: Spec) -> Impact:
-    return Impact[desired.impact.upper().replace("-", "_")]
 
 
 def check(name: str, desired: shape.Spec | None) -> str:
     """The name is a label; something tells when it need not run."""
-    if not re.fullmatch(r"[^\x00-\x1f/:]{1,100}", name):
-        return "write a label without slashes and colons"
+    if wrong := terms.name_problem(name):
+        return wrong
     if not isinstance(desired, Spec):
         return ""
     if not desired.creates and not desired.unless:
@@ -159,7 +144,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return SAME
     if secret := next((value for value in (desired.env or {}).values() if isinstance(value, Secret)), None):
         return Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason=f"{secret} was not resolved")
-    change = FieldChange("run", None, desired.run, _impact(desired), why=SAID)
+    change = FieldChange("run", None, desired.run, desired.cost, why=SAID)
     if moving := sorted(scope.changing.intersection(desired.after or ())):
         return later(Action.UPDATE, f"{moving[0]} changes first", [change])
     return updated([change])

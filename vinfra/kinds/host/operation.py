@@ -5,13 +5,14 @@ It keeps fewer promises than a kind: it leaves no object that could be pruned, a
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
 from vinfra.kinds.compare import SAME, later, own_identity, refused, updated
 from vinfra.kinds.host import pyinfra_operation
-from vinfra.kinds.host.operations import conditions
+from vinfra.kinds.host.operations import conditions, terms
+from vinfra.kinds.host.operations.terms import SAID, WHEN, Terms
 from vinfra.kinds.host.pyinfra_operation import Planned
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
@@ -32,7 +33,6 @@ ORDER = 60
 SHARED = False
 REMOVAL = Removal(Impact.NONE, when="nothing is undone")
 
-SAID = "its `impact:` says so"
 CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -61,7 +61,7 @@ def _shown(value: Any) -> Any:
 Arguments = Annotated[dict[str, Any], BeforeValidator(_shown), WithJsonSchema({"type": "object"})]
 
 
-class Spec(shape.Spec):
+class Spec(Terms):
     """One operation of pyinfra, by its name and arguments."""
 
     operation: Text = field(
@@ -69,7 +69,7 @@ class Spec(shape.Spec):
         default=...,
         impact=Impact.DATA_LOSS,
         why=SAID,
-        when="what its own `impact:` says",
+        when=WHEN,
         examples=("files.line",),
     )
     arguments: Arguments | None = field(
@@ -82,22 +82,12 @@ class Spec(shape.Spec):
         compared=False,
         examples=([{"exists": "/opt/app/.installed"}],),
     )
-    after: tuple[Text, ...] | None = field(
-        "What must be done before it on this host.", compared=False, examples=(["package:git"],)
-    )
-    impact: Literal["none", "live", "restart", "replace", "data-loss"] = field(
-        "What running it costs; only you know.", default="live", compared=False
-    )
-
-    def bound(self, name: str) -> Impact:
-        """Only its blueprint knows."""
-        return _impact(self)
 
 
 def check(name: str, desired: shape.Spec | None) -> str:
     """The name is a label; the operation exists, takes these arguments, and can be planned."""
-    if not re.fullmatch(r"[^\x00-\x1f/:]{1,100}", name):
-        return "write a label without slashes and colons"
+    if wrong := terms.name_problem(name):
+        return wrong
     if not isinstance(desired, Spec) or {"operation", "arguments"} & desired.deferred:
         return ""
     return pyinfra_operation.problem(desired.operation, desired.arguments or {}, bool(desired.unless))
@@ -158,13 +148,13 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     moving = sorted(scope.changing.intersection(desired.after or ()))
     if not isinstance(answer, Absent):
         if moving and "held" not in answer_notes(answer):
-            bound = FieldChange("commands", None, None, _impact(desired), why=SAID)
+            bound = FieldChange("commands", None, None, desired.cost, why=SAID)
             return later(Action.UPDATE, f"{moving[0]} changes first", [bound])
         return SAME
     planned: Planned = answer.notes["planned"]
-    field_change = FieldChange("commands", None, planned.shown, _impact(desired), why=SAID)
+    field_change = FieldChange("commands", None, planned.shown, desired.cost, why=SAID)
     if moving:
-        bound = FieldChange("commands", None, None, _impact(desired), why=SAID)
+        bound = FieldChange("commands", None, None, desired.cost, why=SAID)
         return later(Action.UPDATE, f"{moving[0]} changes first", [bound])
     if planned.problem:
         return refused(Action.UPDATE, planned.problem)
@@ -174,10 +164,6 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
 def answer_notes(answer: Answer) -> Mapping[str, Any]:
     """The notes of an answer that may have none."""
     return answer.notes if isinstance(answer, Present | Absent) else {}
-
-
-def _impact(desired: Spec) -> Impact:
-    return Impact[desired.impact.upper().replace("-", "_")]
 
 
 def steps(change: Change, _scope: Scope) -> Sequence[Step]:
