@@ -138,7 +138,9 @@ def _written(module: Manager, texts: Mapping[str, str | None]) -> list[Call]:
     calls += [Exec(("mkdir", "-p", "--", folder)) for folder in sorted(folders)]
     for path, text in texts.items():
         if text is not None:
-            calls.append(Write(path, text.encode(), module.MODE, "root", "root"))
+            # systemd-networkd is not root, and reads what is added to netplan's.
+            mode = networkd.MODE if path.startswith(networkd.FOLDER) else module.MODE
+            calls.append(Write(path, text.encode(), mode, "root", "root"))
     gone = [path for path, text in texts.items() if text is None]
     return [*calls, *([Exec(("rm", "-f", "--", *gone))] if gone else [])]
 
