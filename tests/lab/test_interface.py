@@ -39,8 +39,8 @@ BOOT = {
     "netplan": f"ip link delete br0; {STARTED}; sleep 2",
     "networkmanager": "nmcli connection down vinfra-br0; nmcli connection up vinfra-br0; sleep 1",
 }
-# A manager that comes back may give its routes another metric.
-RUNS = "ip -br -4 address; ip route | sed 's/ metric [0-9]*//' | sort"
+# A manager that comes back may give its routes another metric, and make the network's own beside the kernel's.
+RUNS = "ip -br -4 address; ip route | sed 's/ metric [0-9]*//' | sort -u"
 ARMED = "systemctl list-timers --all --no-legend 'vinfra-undo-*' | wc -l"
 
 Each = Callable[[str], dict[str, str]]

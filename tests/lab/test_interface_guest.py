@@ -1,8 +1,13 @@
-"""VLANs, bonds and what stands on them, on a whole machine: once for each manager of networks.
+"""VLANs, bonds, what stands on them, and leases, on a whole machine and after its reboot, by each manager of networks.
 
 eth0 is the way in, set up by ifupdown in /etc/network/interfaces; eth1 and eth2 are on one segment with 10.88.0.1.
 """
 
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +29,44 @@ STACK: dict[str, Any] = {
     "tag0": {"vlan": {"id": 110, "parent": "bond0"}, "addresses": ["10.110.0.5/24", "fd00:110::5/64"]},
     "br0": {"bridge": {"ports": ["bond0"]}, "addresses": ["10.88.0.5/24"], "mtu": 1480},
 }
+# Made anew: another tag, another way of sharing; and the bridge asks for its address.
+OTHER: dict[str, Any] = {
+    **STACK,
+    "bond0": {"bond": {"mode": "balance-xor", "ports": ["eth1", "eth2"]}, "mtu": 1480},
+    "tag0": {**STACK["tag0"], "vlan": {"id": 111, "parent": "bond0"}},
+    "br0": {"bridge": {"ports": ["bond0"]}, "addresses": [], "dhcp": "ipv4", "dns": ["10.88.0.53"], "mtu": 1480},
+}
+LEASE = "10.88.0.100"
+#: Who knows the name servers; ifupdown needs resolvconf for them, which is not there.
+ASKED = {
+    "networkd": "networkctl status br0",
+    "netplan": "networkctl status br0",
+    "networkmanager": "nmcli -g IP4.DNS device show br0",
+}
 PING = "ping -c 1 -W 5 10.88.0.1 >/dev/null && echo there"
 KINDS = "ip -d link | grep -Eo ' (bond mode [a-z-]+|vlan .* id [0-9]+|bridge) '"
+LEASED = f"for i in $(seq 60); do ip -br -4 address show br0 | grep {LEASE} && break; sleep 1; done"
 
 
 def wish(folder: Path, interfaces: dict[str, Any], name: str = "net") -> Path:
     return blueprint(folder, {"guest": {"interfaces": interfaces}}, name)
 
 
+@pytest.fixture
+def leases(guest: Guest) -> Iterator[None]:
+    """A DHCP server on the segment of eth1 and eth2."""
+    server = shlex.join([sys.executable, str(Path(__file__).with_name("leases.py")), "segment", "10.88.0.1", LEASE])
+    started = guest.outside("sh", "-c", f"exec </dev/null; {server} >/dev/null 2>&1 & echo $!")
+    assert started.returncode == 0, started.stderr
+    yield
+    os.kill(int(started.stdout), signal.SIGTERM)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("manager", READY)
-@pytest.mark.timeout(600)
-def test_a_bridge_over_a_bond_with_a_vlan_beside_it(
+@pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("leases")
+def test_a_bridge_over_a_bond_with_a_vlan_and_a_lease_beside_it(
     guest: Guest, guest_vinfra: Run, tmp_path: Path, manager: str
 ) -> None:
     guest.run(READY[manager])
@@ -47,19 +78,25 @@ def test_a_bridge_over_a_bond_with_a_vlan_beside_it(
     assert "bond mode active-backup" in told
     assert "id 110" in told
     assert "currently active slave: eth1" in guest.run("cat /proc/net/bonding/bond0").lower()
-    # Made anew: another tag, another way of sharing.
-    other = {**STACK, "bond0": {"bond": {"mode": "balance-xor", "ports": ["eth1", "eth2"]}, "mtu": 1480}}
-    other["tag0"] = {**STACK["tag0"], "vlan": {"id": 111, "parent": "bond0"}}
-    file = wish(tmp_path, other)
+    known = ("dns",) if manager not in ASKED else ()
+    asks = {key: value for key, value in OTHER["br0"].items() if key not in known}
+    file = wish(tmp_path, {**OTHER, "br0": asks})
     guest_vinfra("apply", file, "--yes")
-    guest_vinfra("plan", file)
-    told = guest.run(KINDS)
-    assert "bond mode balance-xor" in told
-    assert "id 111" in told
+    for boot in ("this", "another"):
+        assert LEASE in guest.run(LEASED), boot
+        guest_vinfra("plan", file)
+        told = guest.run(KINDS)
+        assert "bond mode balance-xor" in told
+        assert "id 111" in told
+        assert guest.run(PING) == "there\n"
+        if manager in ASKED:
+            assert "10.88.0.53" in guest.run(ASKED[manager])
+        if boot == "this":
+            guest.reboot()
     nothing = wish(tmp_path, {})
     guest_vinfra("apply", nothing, "--yes")
     guest_vinfra("plan", nothing)
-    assert guest.run("ip -br link | grep -cE '^(br|bond)' || true") == "0\n"
+    assert guest.run("ip -br link | grep -cE '^(br|bond|tag)' || true") == "0\n"
 
 
 @pytest.mark.slow

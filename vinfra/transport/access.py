@@ -21,6 +21,7 @@ Anew = Callable[[str], AbstractContextManager[Writer]]
 # Before each run's token: the files as they were. They go when its lease is given back, or when the next one is taken,
 # which is not to be had before the timer is up.
 KEPT = "/run/vinfra/before-"
+TAKEN = "the host has taken it back by itself"
 _AFTER = 3.0  # seconds for the files to be put back once the timer is up
 
 # arm: name, seconds, folder, then a path and its copy's name for each file; the undo script on standard input. The copy
@@ -50,7 +51,8 @@ rm -f -- "$2/$1"
 }
 revert() {
 systemctl stop $1.timer 2>/dev/null
-[ ! -e "$2/$1" ] || [ -e "$2/$1.done" ] || /bin/sh "$2/$1"
+[ ! -e "$2/$1.done" ] || { echo 'the host has taken it back by itself' >&2; exit 0; }
+[ ! -e "$2/$1" ] || /bin/sh "$2/$1"
 }
 """
 
@@ -84,8 +86,10 @@ def guarded(step: Step, host: str, token: str, writer: Writer, anew: Anew) -> St
     began = time.monotonic()
     result = writer.run(replace(step, calls=(arm, *step.calls), fence=token))
     if result.returncode:
-        writer.run(Step(f"take back: {step.summary}", (Guard(Watch.REVERT, token, name),), fence=token))
-        return replace(result, call=max(0, result.call - 1))
+        back = writer.run(Step(f"take back: {step.summary}", (Guard(Watch.REVERT, token, name),), fence=token))
+        # What the step said of it last ("Cannot find device") came of that, if the timer was up before its end.
+        late = f"after {GUARD_SECONDS} s {TAKEN}, while it still ran; it ended with: " if TAKEN in back.err else ""
+        return replace(result, call=max(0, result.call - 1), err=f"{late}{result.err}")
     confirm = Step(f"confirm: {step.summary}", (Guard(Watch.CONFIRM, token, name),), fence=token)
     try:
         with anew(host) as login:

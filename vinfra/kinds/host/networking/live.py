@@ -19,6 +19,12 @@ until [ -e "/sys/class/net/$name" ] || [ $i -ge 10 ]; do i=$((i + 1)); sleep 0.1
 [ -e "/sys/class/net/$name" ] || ip link add "$@" || [ -e "/sys/class/net/$name" ]"""
 # name: gone, whoever took it away.
 GONE = '[ ! -e "/sys/class/net/$1" ] || ip link delete dev "$1" || [ ! -e "/sys/class/net/$1" ]'
+# name, tag: gone if it has another tag. systemd-networkd 252 makes a VLAN as it first read of it, until it starts anew.
+STALE = """\
+[ ! -e "/sys/class/net/$1" ] || case $(ip -d link show dev "$1") in
+*" id $2 "*) ;;
+*) ip link delete dev "$1" || [ ! -e "/sys/class/net/$1" ] ;;
+esac"""
 # family, interface, target, gateway, metric: a way that a manager made, with a metric of its own, is left as it is.
 LEAD = """\
 family=$1 dev=$2 to=$3 via=$4; shift 4
@@ -44,6 +50,11 @@ ip link set dev "$2" up"""
 def gone(name: str) -> Exec:
     """Take a bridge, a VLAN or a bond away."""
     return Exec(("sh", "-c", GONE, "sh", name))
+
+
+def stale(name: str, tag: int) -> Exec:
+    """Take a VLAN away that its manager has just made with a former tag."""
+    return Exec(("sh", "-c", STALE, "sh", name, str(tag)))
 
 
 def make(name: str, desired: fields.Spec) -> Exec:

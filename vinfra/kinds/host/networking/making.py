@@ -114,8 +114,11 @@ def step(site: Site, desired: fields.Spec, impact: Impact) -> Step:
     calls += [live.gone(name)] if new else []
     calls += _written(module, texts)
     if texts or site.claims or new:
-        changed = tuple(port for port in fields.ports(desired) if texts.keys() & set(module.paths(port)))
+        ports = fields.ports(desired)
+        changed = tuple(port for port in ports if new or texts.keys() & set(module.paths(port)))
         calls += module.count(name, desired, site.was, changed)
+    if desired.vlan and (new or site.link is None):
+        calls.append(live.stale(name, desired.vlan.id))
     calls += [live.make(name, desired)] if virtual else []
     links = {key: link for key, link in site.host.links.items() if not (new and key == name)}
     calls += live.toward(name, desired, links)
@@ -138,7 +141,9 @@ def _written(module: Manager, texts: Mapping[str, str | None]) -> list[Call]:
     calls += [Exec(("mkdir", "-p", "--", folder)) for folder in sorted(folders)]
     for path, text in texts.items():
         if text is not None:
-            calls.append(Write(path, text.encode(), module.MODE, "root", "root"))
+            # systemd-networkd is not root, and reads what is added to netplan's.
+            mode = networkd.MODE if path.startswith(networkd.FOLDER) else module.MODE
+            calls.append(Write(path, text.encode(), mode, "root", "root"))
     gone = [path for path, text in texts.items() if text is None]
     return [*calls, *([Exec(("rm", "-f", "--", *gone))] if gone else [])]
 

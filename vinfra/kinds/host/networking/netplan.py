@@ -26,9 +26,14 @@ BOND = {"lacp_rate": "lacp-rate", "xmit_hash_policy": "transmit-hash-policy", "p
 PLAIN = re.compile(r"(?!.*(true|false|yes|no|on|off|null)$)[A-Za-z][A-Za-z0-9._/-]*")
 
 
+# netplan has a bridge made with its mtu. The kernel does not count that as somebody's wish: the first port takes the
+# bridge to its own. What networkd sets on the bridge itself stays, and it does that where the bridge is made without.
+UNMADE = "# Written by vinfra.\n[NetDev]\nMTUBytes=0\n"
+
+
 def paths(name: str) -> tuple[str, ...]:
-    """Its file."""
-    return (f"{FOLDER}/90-vinfra-{name}.yaml",)
+    """Its file, and an addition to what netplan makes of it."""
+    return (f"{FOLDER}/90-vinfra-{name}.yaml", f"/etc/systemd/network/10-netplan-{name}.netdev.d/vinfra-{name}.conf")
 
 
 def render(name: str, desired: fields.Spec, specs: Specs, plug: Plug | None = None) -> Mapping[str, str]:
@@ -41,7 +46,9 @@ def render(name: str, desired: fields.Spec, specs: Specs, plug: Plug | None = No
     lines = [f"      {line}" for line in _lines(desired, plug)]
     found.setdefault(SECTIONS[fields.sort(desired)], []).extend([f"    {_text(name)}:{'' if lines else ' {}'}", *lines])
     sections = [line for section, own in found.items() for line in (f"  {section}:", *own)]
-    return {paths(name)[0]: "\n".join(["# Written by vinfra.", "network:", "  version: 2", *sections]) + "\n"}
+    text = "\n".join(["# Written by vinfra.", "network:", "  version: 2", *sections]) + "\n"
+    yaml, addition = paths(name)
+    return {yaml: text, **({addition: UNMADE} if desired.bridge and desired.mtu else {})}
 
 
 def _lines(desired: fields.Spec, plug: Plug | None) -> Iterator[str]:

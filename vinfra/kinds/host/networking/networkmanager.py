@@ -19,13 +19,23 @@ MODE = "0600"
 ACTIVE = Ask(("nmcli", "-t", "-f", "UUID,DEVICE,FILENAME", "connection", "show", "--active"))
 BOND = ("lacp_rate", "xmit_hash_policy", "primary")
 # interface, its connection, those of its ports: what can be changed without starting anew is, and then new ports are
-# plugged in; what starts brings its ports by itself. What takes longer (status 3) goes on meanwhile.
+# plugged in; what starts brings its ports by itself. What takes longer (status 3) goes on meanwhile. A port that
+# somebody else plugs in while the daemon does it is lost, so that is waited for, five seconds at most.
 UP = """\
 if [ -e "/sys/class/net/$1" ] && nmcli --wait 8 device reapply "$1" >/dev/null 2>&1; then
 shift 2
 for port; do nmcli --wait 2 connection up uuid "$port" || [ $? = 3 ] || exit; done
-else nmcli --wait 8 connection up uuid "$2" || [ $? = 3 ]
-fi"""
+else
+nmcli --wait 8 connection up uuid "$2" || [ $? = 3 ] || exit
+shift 2
+fi
+read -r up _ </proc/uptime && end=$((${up%%.*} + 5))
+for port; do
+until nmcli -t -f UUID,STATE connection show --active | grep -qx "$port:activated"; do
+read -r up _ </proc/uptime && [ ${up%%.*} -lt $end ] || break 2
+sleep 0.2
+done
+done"""
 
 
 def paths(name: str) -> tuple[str, ...]:
