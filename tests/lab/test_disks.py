@@ -10,8 +10,6 @@ import pytest
 from .conftest import Run, blueprint, changes
 from .guest import Guest
 
-pytestmark = pytest.mark.slow
-
 MIB = 1 << 20
 WHOLE: dict[str, Any] = {
     "volume_groups": {"vg0": {"devices": ["/dev/vdb"]}},
@@ -44,6 +42,30 @@ def sectors(guest: Guest) -> str:
     return guest.run("sync; awk '{print $7}' /sys/block/vd[bcd]/stat")
 
 
+def every_byte(guest: Guest, *disks: str) -> str:
+    """A sum over all of each disk, as it is there and not as a cache has it."""
+    return guest.run(f"sync; echo 3 >/proc/sys/vm/drop_caches; cd /dev; sha256sum {' '.join(disks)}")
+
+
+@pytest.mark.timeout(300)
+def test_a_blank_disk_becomes_files_and_one_with_data_stays(guest: Guest, guest_vinfra: Run, only: Only) -> None:
+    """The short of all that follows, for every run of the tests."""
+    guest.run("mkfs.xfs -q -L precious /dev/vdc")
+    before = every_byte(guest, "vdc")
+    file = only(
+        volume_groups={"vg0": {"devices": ["/dev/vdb"]}},
+        logical_volumes={"vg0/data": "128MiB"},
+        filesystems={"/dev/vg0/data": "ext4", "/dev/vdc": "ext4"},
+        mounts={"/srv/data": "/dev/vg0/data"},
+    )
+    done = guest_vinfra("apply", file, "--yes", "--max-impact", "data-loss", "--skip-refused", expect=3)
+    assert "/dev/vdc holds xfs labelled precious" in done.stdout + done.stderr
+    rows = changes(guest_vinfra("plan", file, "--json", expect=2))
+    assert [row["name"] for row in rows if row["verdict"] != "refused" and row["action"] != "noop"] == []
+    assert guest.run("findmnt -n -o FSTYPE,SOURCE /srv/data").split() == ["ext4", "/dev/mapper/vg0-data"]
+    assert every_byte(guest, "vdc") == before
+
+
 def from_nothing(guest: Guest, vinfra: Run, file: Path) -> None:
     table = guest.run("cat /etc/fstab")
     vinfra("apply", file, "--yes")
@@ -57,6 +79,7 @@ def from_nothing(guest: Guest, vinfra: Run, file: Path) -> None:
     assert guest.run("stat -c %a /swapfile /srv/data/in").split() == ["600", "750"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_from_a_blank_disk_to_files_in_one_apply_and_over_a_reboot(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     file = only(**WHOLE)
@@ -66,11 +89,13 @@ def test_from_a_blank_disk_to_files_in_one_apply_and_over_a_reboot(guest: Guest,
     assert guest.run("cat /srv/view/in/x; systemctl --failed --quiet") == "x"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_same_on_trixie(guest_trixie: Guest, guest_vinfra: Run, only: Only) -> None:
     from_nothing(guest_trixie, guest_vinfra, only(**WHOLE))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_it_grows_from_the_disk_up_while_it_is_in_use(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     parts = ("volume_groups", "filesystems", "mounts")
@@ -112,6 +137,7 @@ THEIRS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_data_is_never_written_over(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     wish = only(
@@ -121,10 +147,11 @@ def test_data_is_never_written_over(guest: Guest, guest_vinfra: Run, only: Only)
     )
     for made, said in THEIRS.items():
         guest.run(f"{made}; udevadm settle")
-        before = sectors(guest)
+        before, written = every_byte(guest, "vdc", "vdd"), sectors(guest)
         done = guest_vinfra("apply", wish, "--yes", "--max-impact", "data-loss", "--skip-refused", expect=3)
         assert said in done.stdout + done.stderr
-        assert sectors(guest) == before, made
+        assert sectors(guest) == written, made
+        assert every_byte(guest, "vdc", "vdd") == before, made
         guest.ssh(
             "vgremove -q theirs; pvremove -q /dev/vdc; wipefs -q -a /dev/vdc; dd if=/dev/zero of=/dev/vdc count=64"
         )
@@ -145,6 +172,7 @@ exec /usr/sbin/blkid "$@"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_nor_is_what_came_after_the_plan(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     guest.ssh("cat >/usr/local/sbin/blkid; chmod 755 /usr/local/sbin/blkid", stdin=FASTER)
@@ -155,6 +183,49 @@ def test_nor_is_what_came_after_the_plan(guest: Guest, guest_vinfra: Run, only: 
     assert (done.stdout + done.stderr).count("is not empty, and was when it was read") >= 3
     for disk in ("vdb", "vdc", "vdd"):
         assert guest.run(f"head -c 9M /dev/{disk} | sha256sum") == guest.run(f"cat /run/asked-{disk}")
+
+
+# Somebody makes a volume of that name first, with data on it.
+FIRST = """\
+#!/bin/sh
+/usr/sbin/lvcreate -q -L 16M -n x vg0 && echo precious | dd of=/dev/vg0/x bs=4096 seek=9 conv=fsync status=none
+exec /usr/sbin/lvcreate "$@"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_nor_is_it_wiped_on_the_way_back(guest: Guest, guest_vinfra: Run, only: Only) -> None:
+    """What made a row fail is somebody else's, and the way back of that row leaves it alone."""
+    for program, text in (("blkid", FASTER), ("lvcreate", FIRST)):
+        guest.ssh(f"cat >/usr/local/sbin/{program}; chmod 755 /usr/local/sbin/{program}", stdin=text)
+    guest.run("vgcreate -q vg0 /dev/vdb")
+    wish = only(
+        rollout={"on_failure": "rollback"},
+        logical_volumes={"vg0/x": "32MiB"},
+        filesystems={"/dev/vdc": "ext4"},
+        swap={"/dev/vdd": None},
+    )
+    guest_vinfra("apply", wish, "--yes", expect=1)
+    for disk in ("vdc", "vdd"):
+        assert guest.run(f"head -c 9M /dev/{disk} | sha256sum") == guest.run(f"cat /run/asked-{disk}"), disk
+    assert guest.run("dd if=/dev/vg0/x bs=4096 skip=9 count=1 status=none | head -c 8") == "precious"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_what_was_made_goes_on_the_way_back_and_can_be_made_again(guest: Guest, guest_vinfra: Run, only: Only) -> None:
+    parts: dict[str, Any] = {
+        "volume_groups": {"vg0": {"devices": ["/dev/vdb"]}},
+        "logical_volumes": {"vg0/data": "128MiB"},
+        "filesystems": {"/dev/vg0/data": "ext4", "/dev/vdc": "xfs"},
+        "mounts": {"/srv/data": "/dev/vg0/data"},
+    }
+    bad = {**parts, "mounts": {**parts["mounts"], "/srv/never": {"source": "/srv/nosuch", "options": ["bind"]}}}
+    guest_vinfra("apply", only(rollout={"on_failure": "rollback"}, **bad), "--yes", expect=1)
+    assert guest.run("lsblk -n -o NAME,FSTYPE,MOUNTPOINTS /dev/vdb /dev/vdc").split() == ["vdb", "vdc"]
+    guest_vinfra("apply", only(**parts), "--yes")
+    assert "nothing to do" in guest_vinfra("plan", only(**parts)).stdout
 
 
 # The first time it ends before the act, the second time after it, and the shell that runs it with it: no power.
@@ -175,6 +246,7 @@ kill -9 $PPID
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_what_is_cut_off_is_done_by_the_next_run(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     file = only(
@@ -201,6 +273,7 @@ def test_what_is_cut_off_is_done_by_the_next_run(guest: Guest, guest_vinfra: Run
     assert guest.run("ls -A / | grep -c swapfile") == "1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_what_leaves_the_blueprint_goes_only_with_the_flag(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     file = only(**WHOLE)
@@ -220,6 +293,7 @@ def test_what_leaves_the_blueprint_goes_only_with_the_flag(guest: Guest, guest_v
     assert "nothing to do" in guest_vinfra("plan", file).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_what_was_there_before_stays(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     guest.run("vgcreate -q vg0 /dev/vdb; lvcreate -q -n data -L 64M vg0; mkfs.ext4 -q /dev/vg0/data")
@@ -236,6 +310,7 @@ def test_what_was_there_before_stays(guest: Guest, guest_vinfra: Run, only: Only
     assert guest.run("cat /srv/data/x") == "x\n"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_device_is_not_taken_out_in_silence(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     guest_vinfra("apply", only(volume_groups={"vg0": {"devices": ["/dev/vdb", "/dev/vdc"]}}), "--yes")
@@ -246,6 +321,7 @@ def test_a_device_is_not_taken_out_in_silence(guest: Guest, guest_vinfra: Run, o
     assert "nothing to do" in guest_vinfra("plan", file).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_labels_swap_sizes_and_priorities_change(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     first = only(
@@ -266,6 +342,7 @@ def test_labels_swap_sizes_and_priorities_change(guest: Guest, guest_vinfra: Run
     assert guest.run("grep -c swapfile /etc/fstab") == "2\n"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_what_is_listed_can_be_declared(guest: Guest, guest_vinfra: Run, only: Only, tmp_path: Path) -> None:
     guest_vinfra("apply", only(**WHOLE), "--yes")
@@ -277,6 +354,7 @@ def test_what_is_listed_can_be_declared(guest: Guest, guest_vinfra: Run, only: O
         assert text in file.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_reading_writes_nothing(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     guest_vinfra("apply", only(**WHOLE), "--yes")

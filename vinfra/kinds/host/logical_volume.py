@@ -1,13 +1,13 @@
 """LVM logical volumes: made, and grown while they are in use; never made smaller."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
 
 from vinfra.kinds.compare import changed, created, deleted, later, own_identity, refused, updated
-from vinfra.kinds.host.disks import devices, lvm, names
+from vinfra.kinds.host.disks import devices, lvm, names, scripts
 from vinfra.kinds.host.disks import listing as everything
 from vinfra.kinds.host.disks.names import spelled
 from vinfra.model import spec as shape
@@ -96,6 +96,7 @@ def _one(name: str, known: lvm.Lvm | Unknown, found: tuple[devices.Device, ...] 
         return found
     group, _, part = name.partition("/")
     notes: dict[str, Any] = {"tools": known.tools, "group": known.groups.get(group)}
+    notes["sizes"] = {device.path: device.size for device in devices.flat(found)}
     nodes = (device for device in devices.flat(found) if names.canonical(device.path) == f"/dev/{name}")
     notes["device"] = next(nodes, None)
     volume = known.groups[group].volumes.get(part) if group in known.groups else None
@@ -126,6 +127,8 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     if parent in scope.changing and scope.siblings[parent].desired is not None:
         if before is not None and isinstance(desired.size, int) and wanted(desired.size, group) == before:
             return Delta(Action.NOOP)
+        if isinstance(desired.size, int) and (said := _never(parent, scope, notes)):
+            return refused(action, said, fields)
         open_ended = isinstance(desired.size, str)
         bound = [changed(Spec, "size", before, None)] if open_ended and before is not None else fields
         return later(action, f"after {parent}", _sized(before, desired.size, group, bound))
@@ -133,7 +136,39 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return lvm.toolless(action, fields, scope, "LVM", "lvm2")
     if group is None:
         return refused(action, f"no volume group {name.partition('/')[0]} on this host; declare it", fields)
-    return _delta(action, wanted(desired.size, group, before or 0), before, notes, fields)
+    others = 0 if desired.size == ALL_FREE else _others(name, group, scope)
+    return _delta(action, wanted(desired.size, group, before or 0), before, notes, fields, others)
+
+
+def _wishes(group: str, scope: Scope) -> Iterator[tuple[str, int | str]]:
+    """Every volume that is wanted of a group, but for one that takes what the others leave."""
+    for reference, item in scope.siblings.items():
+        noun, _, name = reference.partition(":")
+        size = getattr(item.desired, "size", None)
+        if noun == "logical_volume" and name.startswith(f"{group}/") and size is not None and size != ALL_FREE:
+            yield name, size
+
+
+def _others(own: str, group: lvm.Group, scope: Scope) -> int:
+    """The bytes that the other volumes of the plan still need of a group."""
+    total = 0
+    for name, size in _wishes(group.name, scope):
+        there = group.volumes.get(name.partition("/")[2])
+        if name != own and isinstance(size, int | str):
+            total += max(wanted(size, group) - (there.size if there else 0), 0)
+    return total
+
+
+def _never(parent: str, scope: Scope, notes: Mapping[str, Any]) -> str:
+    """Why the volumes will not fit into a group that is still to be made or extended, as far as its devices tell."""
+    told = getattr(scope.siblings[parent].desired, "devices", ())
+    sizes: Mapping[str, int] = notes["sizes"]
+    if not isinstance(told, tuple) or not sizes.keys() >= set(told):
+        return ""
+    name, most = parent.partition(":")[2], sum(sizes[device] for device in told)
+    need = sum(size for _, size in _wishes(name, scope) if isinstance(size, int))
+    said = f"the devices of volume group {name} have {spelled(most)}, and its volumes need {spelled(need)}"
+    return said if need > most else ""
 
 
 def _sized(
@@ -145,7 +180,9 @@ def _sized(
     return [changed(Spec, "size", before, wanted(size, group))]
 
 
-def _delta(action: Action, wish: int, before: int | None, notes: Mapping[str, Any], fields: list[FieldChange]) -> Delta:
+def _delta(
+    action: Action, wish: int, before: int | None, notes: Mapping[str, Any], fields: list[FieldChange], others: int
+) -> Delta:
     group: lvm.Group = notes["group"]
     if wish == before:
         return Delta(Action.NOOP)
@@ -160,6 +197,9 @@ def _delta(action: Action, wish: int, before: int | None, notes: Mapping[str, An
     if wish - (before or 0) > room:
         said = f"volume group {group.name} has only {spelled(room)} left, and it needs {spelled(wish - (before or 0))}"
         return refused(action, said, fields)
+    if others and wish - (before or 0) + others > room:
+        said = f"volume group {group.name} has only {spelled(room)} left; it needs {spelled(wish - (before or 0))}"
+        return refused(action, f"{said}, and the other volumes of this plan {spelled(others)}", fields)
     return created(fields) if before is None else updated([changed(Spec, "size", before, wish)])
 
 
@@ -185,7 +225,7 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     """lvcreate, lvextend, lvremove; what free space of the group still holds of former volumes is nobody's."""
     name, desired, notes = change.address.name, change.desired, change.notes
     if not isinstance(desired, Spec):
-        call = Exec(("lvremove", "-q", "--yes", "--", name), env=ENVIRONMENT)
+        call = scripts.run(scripts.UNVOLUME, name, notes["volume"].uuid)
         return [Step(f"remove logical volume {name}", (call,), change.delta.impact)]
     group, _, part = name.partition("/")
     before = notes["volume"].size if "volume" in notes else 0
@@ -198,13 +238,14 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
         call = Exec(("lvextend", "-q", *extents, "--", name), env=ENVIRONMENT)
         return [Step(f"grow logical volume {name} to {said}", (call,), change.delta.impact)]
     words = ("lvcreate", "-q", "--yes", "--wipesignatures", "y", "--zero", "y", *extents, "--name", part, "--", group)
-    return [Step(f"make logical volume {name}, {said}", (Exec(words, env=ENVIRONMENT),), change.delta.impact)]
+    call = scripts.run(scripts.VOLUME, name, *words)
+    return [Step(f"make logical volume {name}, {said}", (call,), change.delta.impact)]
 
 
 def undo(change: Change, _scope: Scope) -> Undo | str:
-    """A new one goes."""
+    """A new one goes, unless it is somebody else's."""
     name = change.address.name
     if change.delta.action is not Action.CREATE:
         return "a logical volume that has grown does not get smaller again"
-    call = Exec(("lvremove", "-q", "--yes", "--", name), env=ENVIRONMENT)
+    call = scripts.run(scripts.UNMADE, name)
     return Undo((Step(f"remove logical volume {name}", (call,), Impact.DATA_LOSS),), early=True)

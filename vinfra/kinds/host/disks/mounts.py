@@ -85,7 +85,7 @@ def same(
         if outer is None:
             return True
         inner = source if outer.target == "/" else "/" + relpath(source, outer.target)
-        root = join(outer.root, inner.lstrip("/")).rstrip("/.") or "/"
+        root = join(outer.root, inner.lstrip("/")).removesuffix("/.").rstrip("/") or "/"
         return (outer.number, root) == (mount.number, mount.root.rstrip("/") or "/")
     behind = re.sub(r"\[.*\]$", "", mount.source)
     known = {device.path: device for device in devices.flat(tree)}
