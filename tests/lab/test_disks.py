@@ -126,106 +126,36 @@ def test_it_grows_from_the_disk_up_while_it_is_in_use(guest: Guest, guest_vinfra
     assert "gets no smaller here: what is on it would be lost" in done.stdout + done.stderr
 
 
-THEIRS = {
-    "mkfs.ext4 -q -L precious /dev/vdc": "/dev/vdc holds ext4 labelled precious",
-    "mkfs.xfs -q /dev/vdc": "/dev/vdc holds xfs",
-    "parted -s /dev/vdc mklabel gpt mkpart a 1MiB 100MiB": "/dev/vdc holds a GPT partition table with /dev/vdc1",
-    "mkswap -q /dev/vdc": "/dev/vdc holds swap",
-    "vgcreate -q theirs /dev/vdc": "/dev/vdc is a device of volume group theirs",
-    "pvcreate -q /dev/vdc": "/dev/vdc is a physical volume of no group",
-    "echo 'no signature, and precious' | dd of=/dev/vdc status=none": "/dev/vdc holds something: its first 4KiB",
-}
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_data_is_never_written_over(guest: Guest, guest_vinfra: Run, only: Only) -> None:
-    wish = only(
-        volume_groups={"vg0": {"devices": ["/dev/vdd", "/dev/vdc"]}},
-        filesystems={"/dev/vdc": "ext4"},
-        logical_volumes={"vg0/x": "100%FREE"},
-    )
-    for made, said in THEIRS.items():
-        guest.run(f"{made}; udevadm settle")
-        before, written = every_byte(guest, "vdc", "vdd"), sectors(guest)
-        done = guest_vinfra("apply", wish, "--yes", "--max-impact", "data-loss", "--skip-refused", expect=3)
-        assert said in done.stdout + done.stderr
-        assert sectors(guest) == written, made
-        assert every_byte(guest, "vdc", "vdd") == before, made
-        guest.ssh(
-            "vgremove -q theirs; pvremove -q /dev/vdc; wipefs -q -a /dev/vdc; dd if=/dev/zero of=/dev/vdc count=64"
-        )
-    guest.run("mkfs.ext4 -q -L data /dev/vdc; mkdir /m; mount /dev/vdc /m; echo precious >/m/x")
-    done = guest_vinfra("apply", wish, "--yes", "--max-impact", "data-loss", expect=3)
-    assert "/dev/vdc holds ext4 labelled data, 28KiB used, mounted on /m; take another one" in done.stdout + done.stderr
-    assert guest.run("umount /m; fsck.ext4 -f -n /dev/vdc >&2; mount /dev/vdc /m; cat /m/x") == "precious\n"
-
-
-# Asked the second time about a disk, by the script that is about to write: somebody was faster.
-FASTER = """\
-#!/bin/sh
-for disk; do :; done
-asked=/run/asked-${disk##*/}
-if [ -e "$asked" ]; then mkfs.xfs -q "$disk"; sync; head -c 9M "$disk" | sha256sum >"$asked"; fi
-: >>"$asked"
-exec /usr/sbin/blkid "$@"
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_nor_is_what_came_after_the_plan(guest: Guest, guest_vinfra: Run, only: Only) -> None:
-    guest.ssh("cat >/usr/local/sbin/blkid; chmod 755 /usr/local/sbin/blkid", stdin=FASTER)
-    wish = only(
-        volume_groups={"vg0": {"devices": ["/dev/vdb"]}}, filesystems={"/dev/vdc": "ext4"}, swap={"/dev/vdd": None}
-    )
-    done = guest_vinfra("apply", wish, "--yes", expect=1)
-    assert (done.stdout + done.stderr).count("is not empty, and was when it was read") >= 3
-    for disk in ("vdb", "vdc", "vdd"):
-        assert guest.run(f"head -c 9M /dev/{disk} | sha256sum") == guest.run(f"cat /run/asked-{disk}")
-
-
-# Somebody makes a volume of that name first, with data on it.
-FIRST = """\
-#!/bin/sh
-/usr/sbin/lvcreate -q -L 16M -n x vg0 && echo precious | dd of=/dev/vg0/x bs=4096 seek=9 conv=fsync status=none
-exec /usr/sbin/lvcreate "$@"
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_nor_is_it_wiped_on_the_way_back(guest: Guest, guest_vinfra: Run, only: Only) -> None:
-    """What made a row fail is somebody else's, and the way back of that row leaves it alone."""
-    for program, text in (("blkid", FASTER), ("lvcreate", FIRST)):
-        guest.ssh(f"cat >/usr/local/sbin/{program}; chmod 755 /usr/local/sbin/{program}", stdin=text)
-    guest.run("vgcreate -q vg0 /dev/vdb")
-    wish = only(
-        rollout={"on_failure": "rollback"},
-        logical_volumes={"vg0/x": "32MiB"},
-        filesystems={"/dev/vdc": "ext4"},
-        swap={"/dev/vdd": None},
-    )
-    guest_vinfra("apply", wish, "--yes", expect=1)
-    for disk in ("vdc", "vdd"):
-        assert guest.run(f"head -c 9M /dev/{disk} | sha256sum") == guest.run(f"cat /run/asked-{disk}"), disk
-    assert guest.run("dd if=/dev/vg0/x bs=4096 skip=9 count=1 status=none | head -c 8") == "precious"
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_what_was_made_goes_on_the_way_back_and_can_be_made_again(guest: Guest, guest_vinfra: Run, only: Only) -> None:
+def test_a_device_by_a_name_that_stays_goes_to_one_object(guest: Guest, guest_vinfra: Run, only: Only) -> None:
+    names = {disk: guest.run(f"find /dev/disk -lname '*/{disk}' | head -n 1").strip() for disk in ("vdb", "vdc", "vdd")}
+    assert all(names.values())
+    group, whole, area = names.values()
     parts: dict[str, Any] = {
-        "volume_groups": {"vg0": {"devices": ["/dev/vdb"]}},
-        "logical_volumes": {"vg0/data": "128MiB"},
-        "filesystems": {"/dev/vg0/data": "ext4", "/dev/vdc": "xfs"},
-        "mounts": {"/srv/data": "/dev/vg0/data"},
+        "volume_groups": {"vg0": {"devices": [group]}},
+        "filesystems": {whole: "ext4"},
+        "swap": {area: None},
+        "mounts": {"/srv/data": whole},
     }
-    bad = {**parts, "mounts": {**parts["mounts"], "/srv/never": {"source": "/srv/nosuch", "options": ["bind"]}}}
-    guest_vinfra("apply", only(rollout={"on_failure": "rollback"}, **bad), "--yes", expect=1)
-    assert guest.run("lsblk -n -o NAME,FSTYPE,MOUNTPOINTS /dev/vdb /dev/vdc").split() == ["vdb", "vdc"]
+    for others, said in (
+        ({"volume_groups": {**parts["volume_groups"], "vg1": {"devices": ["/dev/vdb"]}}}, "volume_group:vg"),
+        ({"filesystems": {whole: "ext4", "/dev/vdb": "xfs"}}, "wanted by volume_group:vg0 too"),
+        ({"swap": {area: None, "/dev/vdc": None}}, f"wanted by filesystem:{whole} too"),
+        ({"logical_volumes": {"vg0/x": "10GiB"}}, "have 512MiB, and its volumes need 10GiB"),
+        ({"mounts": {"/srv/data": whole, "/srv/no": "/dev/nosuch"}}, "/dev/nosuch: there is no such device"),
+    ):
+        done = guest_vinfra("apply", only(**{**parts, **others}), "--yes", expect=3)
+        assert said in done.stdout + done.stderr
+    assert guest.run("lsblk -n -o NAME,FSTYPE /dev/vdb /dev/vdc /dev/vdd").split() == ["vdb", "vdc", "vdd"]
+    parts["logical_volumes"] = {"vg0/x": "300MiB", "vg0/y": "64MiB"}
     guest_vinfra("apply", only(**parts), "--yes")
     assert "nothing to do" in guest_vinfra("plan", only(**parts)).stdout
+    more = {**parts, "logical_volumes": {"vg0/x": "350MiB", "vg0/y": "200MiB"}}
+    done = guest_vinfra("apply", only(**more), "--yes", expect=3)
+    assert "and the other volumes of this plan" in done.stdout + done.stderr
+    guest_vinfra("destroy", only(**parts), "--yes", "--max-impact", "data-loss")
+    guest_vinfra("apply", only(**parts), "--yes")  # what was destroyed is empty
 
 
 # The first time it ends before the act, the second time after it, and the shell that runs it with it: no power.

@@ -1,15 +1,16 @@
 """LVM logical volumes: made, and grown while they are in use; never made smaller."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
 
 from vinfra.kinds.compare import changed, created, deleted, later, own_identity, refused, updated
-from vinfra.kinds.host.disks import devices, lvm, names, scripts
+from vinfra.kinds.host.disks import devices, lvm, names, room, scripts
 from vinfra.kinds.host.disks import listing as everything
 from vinfra.kinds.host.disks.names import spelled
+from vinfra.kinds.host.disks.room import ALL_FREE
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
@@ -28,7 +29,6 @@ ORDER = 25
 SHARED = False
 REMOVAL = Removal(Impact.DATA_LOSS, "what is on it is lost", "refused while it is in use")
 
-ALL_FREE = "100%FREE"
 PLAIN = frozenset({"linear", "striped"})
 ENVIRONMENT = (("LVM_SUPPRESS_FD_WARNINGS", "1"),)
 
@@ -77,41 +77,40 @@ def references(name: str, _desired: shape.Spec | None) -> tuple[frozenset[str], 
     return frozenset(), frozenset({f"volume_group:{name.partition('/')[0]}", lvm.TOOLS})
 
 
-def ask(_scope: Scope, _answers: Answers) -> Iterable[Question]:
+def ask(scope: Scope, _answers: Answers) -> Iterable[Question]:
     """All of lvm, and what stands on what."""
     yield from lvm.QUESTIONS
     yield devices.TREE
+    yield from devices.ask_numbers(room.below(scope))
 
 
 def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
     """Each as lvm has it; among the notes its group, and who uses it."""
     known, found = lvm.read(answers), devices.tree(answers)
-    return {item.address.name: _one(item.address.name, known, found) for item in scope.wanted}
+    numbers = devices.numbers(room.below(scope), answers)
+    return {item.address.name: _one(item.address.name, known, found, numbers) for item in scope.wanted}
 
 
-def _one(name: str, known: lvm.Lvm | Unknown, found: tuple[devices.Device, ...] | Unknown) -> Answer:
+def _one(
+    name: str,
+    known: lvm.Lvm | Unknown,
+    found: tuple[devices.Device, ...] | Unknown,
+    numbers: Mapping[str, str | Unknown],
+) -> Answer:
     if isinstance(known, Unknown):
         return known
     if isinstance(found, Unknown):
         return found
     group, _, part = name.partition("/")
     notes: dict[str, Any] = {"tools": known.tools, "group": known.groups.get(group)}
-    notes["sizes"] = {device.path: device.size for device in devices.flat(found)}
+    sizes = {device.number: device.size for device in devices.flat(found)}
+    notes["sizes"] = {own: sizes[number] for own, number in numbers.items() if number in sizes}
     nodes = (device for device in devices.flat(found) if names.canonical(device.path) == f"/dev/{name}")
     notes["device"] = next(nodes, None)
     volume = known.groups[group].volumes.get(part) if group in known.groups else None
     if volume is None:
         return Absent(notes)
     return Present(Spec.model_construct(size=volume.size), notes | {"volume": volume})
-
-
-def wanted(size: int | str, group: lvm.Group, own: int = 0) -> int:
-    """The bytes that a size means in a group of which the volume has `own` already: whole extents."""
-    if size == ALL_FREE:
-        return own + group.free
-    if isinstance(size, str):
-        return group.size // group.extent * int(size.partition("%")[0]) // 100 * group.extent
-    return -(-size // group.extent) * group.extent
 
 
 def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
@@ -125,9 +124,9 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     action = Action.CREATE if before is None else Action.UPDATE
     fields = [changed(Spec, "size", before, desired.size)]
     if parent in scope.changing and scope.siblings[parent].desired is not None:
-        if before is not None and isinstance(desired.size, int) and wanted(desired.size, group) == before:
+        if before is not None and isinstance(desired.size, int) and room.wanted(desired.size, group) == before:
             return Delta(Action.NOOP)
-        if isinstance(desired.size, int) and (said := _never(parent, scope, notes)):
+        if isinstance(desired.size, int) and (said := room.never(parent, scope, notes)):
             return refused(action, said, fields)
         open_ended = isinstance(desired.size, str)
         bound = [changed(Spec, "size", before, None)] if open_ended and before is not None else fields
@@ -136,39 +135,8 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return lvm.toolless(action, fields, scope, "LVM", "lvm2")
     if group is None:
         return refused(action, f"no volume group {name.partition('/')[0]} on this host; declare it", fields)
-    others = 0 if desired.size == ALL_FREE else _others(name, group, scope)
-    return _delta(action, wanted(desired.size, group, before or 0), before, notes, fields, others)
-
-
-def _wishes(group: str, scope: Scope) -> Iterator[tuple[str, int | str]]:
-    """Every volume that is wanted of a group, but for one that takes what the others leave."""
-    for reference, item in scope.siblings.items():
-        noun, _, name = reference.partition(":")
-        size = getattr(item.desired, "size", None)
-        if noun == "logical_volume" and name.startswith(f"{group}/") and size is not None and size != ALL_FREE:
-            yield name, size
-
-
-def _others(own: str, group: lvm.Group, scope: Scope) -> int:
-    """The bytes that the other volumes of the plan still need of a group."""
-    total = 0
-    for name, size in _wishes(group.name, scope):
-        there = group.volumes.get(name.partition("/")[2])
-        if name != own and isinstance(size, int | str):
-            total += max(wanted(size, group) - (there.size if there else 0), 0)
-    return total
-
-
-def _never(parent: str, scope: Scope, notes: Mapping[str, Any]) -> str:
-    """Why the volumes will not fit into a group that is still to be made or extended, as far as its devices tell."""
-    told = getattr(scope.siblings[parent].desired, "devices", ())
-    sizes: Mapping[str, int] = notes["sizes"]
-    if not isinstance(told, tuple) or not sizes.keys() >= set(told):
-        return ""
-    name, most = parent.partition(":")[2], sum(sizes[device] for device in told)
-    need = sum(size for _, size in _wishes(name, scope) if isinstance(size, int))
-    said = f"the devices of volume group {name} have {spelled(most)}, and its volumes need {spelled(need)}"
-    return said if need > most else ""
+    others = 0 if desired.size == ALL_FREE else room.others(name, group, scope)
+    return _delta(action, room.wanted(desired.size, group, before or 0), before, notes, fields, others)
 
 
 def _sized(
@@ -177,7 +145,7 @@ def _sized(
     """The most that will be done: in whole extents where those are known."""
     if before is None or group is None or isinstance(size, str):
         return fields
-    return [changed(Spec, "size", before, wanted(size, group))]
+    return [changed(Spec, "size", before, room.wanted(size, group))]
 
 
 def _delta(
@@ -186,7 +154,7 @@ def _delta(
     group: lvm.Group = notes["group"]
     if wish == before:
         return Delta(Action.NOOP)
-    room = group.free // group.extent * group.extent
+    free = group.free // group.extent * group.extent
     if wish <= 0:
         return refused(action, f"nothing is left of volume group {group.name}", fields)
     if before is not None and wish < before:
@@ -194,11 +162,11 @@ def _delta(
         return refused(action, said, fields)
     if before is not None and notes["volume"].layout.split(",")[0] not in PLAIN:
         return refused(action, f"it is {notes['volume'].layout}; only linear and striped volumes are grown", fields)
-    if wish - (before or 0) > room:
-        said = f"volume group {group.name} has only {spelled(room)} left, and it needs {spelled(wish - (before or 0))}"
+    if wish - (before or 0) > free:
+        said = f"volume group {group.name} has only {spelled(free)} left, and it needs {spelled(wish - (before or 0))}"
         return refused(action, said, fields)
-    if others and wish - (before or 0) + others > room:
-        said = f"volume group {group.name} has only {spelled(room)} left; it needs {spelled(wish - (before or 0))}"
+    if others and wish - (before or 0) + others > free:
+        said = f"volume group {group.name} has only {spelled(free)} left; it needs {spelled(wish - (before or 0))}"
         return refused(action, f"{said}, and the other volumes of this plan {spelled(others)}", fields)
     return created(fields) if before is None else updated([changed(Spec, "size", before, wish)])
 
@@ -229,7 +197,7 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
         return [Step(f"remove logical volume {name}", (call,), change.delta.impact)]
     group, _, part = name.partition("/")
     before = notes["volume"].size if "volume" in notes else 0
-    wish = wanted(desired.size, notes["group"], before)
+    wish = room.wanted(desired.size, notes["group"], before)
     # What is left by then, for other volumes of this plan may come before it.
     rest = "+100%FREE" if before else ALL_FREE
     extents = ("--extents", rest if desired.size == ALL_FREE else str(wish // notes["group"].extent))
