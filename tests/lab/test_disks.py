@@ -10,8 +10,6 @@ import pytest
 from .conftest import Run, blueprint, changes
 from .guest import Guest
 
-pytestmark = pytest.mark.slow
-
 MIB = 1 << 20
 WHOLE: dict[str, Any] = {
     "volume_groups": {"vg0": {"devices": ["/dev/vdb"]}},
@@ -44,6 +42,30 @@ def sectors(guest: Guest) -> str:
     return guest.run("sync; awk '{print $7}' /sys/block/vd[bcd]/stat")
 
 
+def every_byte(guest: Guest, *disks: str) -> str:
+    """A sum over all of each disk, as it is there and not as a cache has it."""
+    return guest.run(f"sync; echo 3 >/proc/sys/vm/drop_caches; cd /dev; sha256sum {' '.join(disks)}")
+
+
+@pytest.mark.timeout(300)
+def test_a_blank_disk_becomes_files_and_one_with_data_stays(guest: Guest, guest_vinfra: Run, only: Only) -> None:
+    """The short of all that follows, for every run of the tests."""
+    guest.run("mkfs.xfs -q -L precious /dev/vdc")
+    before = every_byte(guest, "vdc")
+    file = only(
+        volume_groups={"vg0": {"devices": ["/dev/vdb"]}},
+        logical_volumes={"vg0/data": "128MiB"},
+        filesystems={"/dev/vg0/data": "ext4", "/dev/vdc": "ext4"},
+        mounts={"/srv/data": "/dev/vg0/data"},
+    )
+    done = guest_vinfra("apply", file, "--yes", "--max-impact", "data-loss", "--skip-refused", expect=3)
+    assert "/dev/vdc holds xfs labelled precious" in done.stdout + done.stderr
+    rows = changes(guest_vinfra("plan", file, "--json", expect=2))
+    assert [row["name"] for row in rows if row["verdict"] != "refused" and row["action"] != "noop"] == []
+    assert guest.run("findmnt -n -o FSTYPE,SOURCE /srv/data").split() == ["ext4", "/dev/mapper/vg0-data"]
+    assert every_byte(guest, "vdc") == before
+
+
 def from_nothing(guest: Guest, vinfra: Run, file: Path) -> None:
     table = guest.run("cat /etc/fstab")
     vinfra("apply", file, "--yes")
@@ -57,6 +79,7 @@ def from_nothing(guest: Guest, vinfra: Run, file: Path) -> None:
     assert guest.run("stat -c %a /swapfile /srv/data/in").split() == ["600", "750"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_from_a_blank_disk_to_files_in_one_apply_and_over_a_reboot(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     file = only(**WHOLE)
@@ -66,11 +89,13 @@ def test_from_a_blank_disk_to_files_in_one_apply_and_over_a_reboot(guest: Guest,
     assert guest.run("cat /srv/view/in/x; systemctl --failed --quiet") == "x"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_same_on_trixie(guest_trixie: Guest, guest_vinfra: Run, only: Only) -> None:
     from_nothing(guest_trixie, guest_vinfra, only(**WHOLE))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_it_grows_from_the_disk_up_while_it_is_in_use(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     parts = ("volume_groups", "filesystems", "mounts")
@@ -101,60 +126,36 @@ def test_it_grows_from_the_disk_up_while_it_is_in_use(guest: Guest, guest_vinfra
     assert "gets no smaller here: what is on it would be lost" in done.stdout + done.stderr
 
 
-THEIRS = {
-    "mkfs.ext4 -q -L precious /dev/vdc": "/dev/vdc holds ext4 labelled precious",
-    "mkfs.xfs -q /dev/vdc": "/dev/vdc holds xfs",
-    "parted -s /dev/vdc mklabel gpt mkpart a 1MiB 100MiB": "/dev/vdc holds a GPT partition table with /dev/vdc1",
-    "mkswap -q /dev/vdc": "/dev/vdc holds swap",
-    "vgcreate -q theirs /dev/vdc": "/dev/vdc is a device of volume group theirs",
-    "pvcreate -q /dev/vdc": "/dev/vdc is a physical volume of no group",
-    "echo 'no signature, and precious' | dd of=/dev/vdc status=none": "/dev/vdc holds something: its first 4KiB",
-}
-
-
+@pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_data_is_never_written_over(guest: Guest, guest_vinfra: Run, only: Only) -> None:
-    wish = only(
-        volume_groups={"vg0": {"devices": ["/dev/vdd", "/dev/vdc"]}},
-        filesystems={"/dev/vdc": "ext4"},
-        logical_volumes={"vg0/x": "100%FREE"},
-    )
-    for made, said in THEIRS.items():
-        guest.run(f"{made}; udevadm settle")
-        before = sectors(guest)
-        done = guest_vinfra("apply", wish, "--yes", "--max-impact", "data-loss", "--skip-refused", expect=3)
+def test_a_device_by_a_name_that_stays_goes_to_one_object(guest: Guest, guest_vinfra: Run, only: Only) -> None:
+    names = {disk: guest.run(f"find /dev/disk -lname '*/{disk}' | head -n 1").strip() for disk in ("vdb", "vdc", "vdd")}
+    assert all(names.values())
+    group, whole, area = names.values()
+    parts: dict[str, Any] = {
+        "volume_groups": {"vg0": {"devices": [group]}},
+        "filesystems": {whole: "ext4"},
+        "swap": {area: None},
+        "mounts": {"/srv/data": whole},
+    }
+    for others, said in (
+        ({"volume_groups": {**parts["volume_groups"], "vg1": {"devices": ["/dev/vdb"]}}}, "volume_group:vg"),
+        ({"filesystems": {whole: "ext4", "/dev/vdb": "xfs"}}, "wanted by volume_group:vg0 too"),
+        ({"swap": {area: None, "/dev/vdc": None}}, f"wanted by filesystem:{whole} too"),
+        ({"logical_volumes": {"vg0/x": "10GiB"}}, "have 512MiB, and its volumes need 10GiB"),
+        ({"mounts": {"/srv/data": whole, "/srv/no": "/dev/nosuch"}}, "/dev/nosuch: there is no such device"),
+    ):
+        done = guest_vinfra("apply", only(**{**parts, **others}), "--yes", expect=3)
         assert said in done.stdout + done.stderr
-        assert sectors(guest) == before, made
-        guest.ssh(
-            "vgremove -q theirs; pvremove -q /dev/vdc; wipefs -q -a /dev/vdc; dd if=/dev/zero of=/dev/vdc count=64"
-        )
-    guest.run("mkfs.ext4 -q -L data /dev/vdc; mkdir /m; mount /dev/vdc /m; echo precious >/m/x")
-    done = guest_vinfra("apply", wish, "--yes", "--max-impact", "data-loss", expect=3)
-    assert "/dev/vdc holds ext4 labelled data, 28KiB used, mounted on /m; take another one" in done.stdout + done.stderr
-    assert guest.run("umount /m; fsck.ext4 -f -n /dev/vdc >&2; mount /dev/vdc /m; cat /m/x") == "precious\n"
-
-
-# Asked the second time about a disk, by the script that is about to write: somebody was faster.
-FASTER = """\
-#!/bin/sh
-for disk; do :; done
-asked=/run/asked-${disk##*/}
-if [ -e "$asked" ]; then mkfs.xfs -q "$disk"; sync; head -c 9M "$disk" | sha256sum >"$asked"; fi
-: >>"$asked"
-exec /usr/sbin/blkid "$@"
-"""
-
-
-@pytest.mark.timeout(900)
-def test_nor_is_what_came_after_the_plan(guest: Guest, guest_vinfra: Run, only: Only) -> None:
-    guest.ssh("cat >/usr/local/sbin/blkid; chmod 755 /usr/local/sbin/blkid", stdin=FASTER)
-    wish = only(
-        volume_groups={"vg0": {"devices": ["/dev/vdb"]}}, filesystems={"/dev/vdc": "ext4"}, swap={"/dev/vdd": None}
-    )
-    done = guest_vinfra("apply", wish, "--yes", expect=1)
-    assert (done.stdout + done.stderr).count("is not empty, and was when it was read") >= 3
-    for disk in ("vdb", "vdc", "vdd"):
-        assert guest.run(f"head -c 9M /dev/{disk} | sha256sum") == guest.run(f"cat /run/asked-{disk}")
+    assert guest.run("lsblk -n -o NAME,FSTYPE /dev/vdb /dev/vdc /dev/vdd").split() == ["vdb", "vdc", "vdd"]
+    parts["logical_volumes"] = {"vg0/x": "300MiB", "vg0/y": "64MiB"}
+    guest_vinfra("apply", only(**parts), "--yes")
+    assert "nothing to do" in guest_vinfra("plan", only(**parts)).stdout
+    more = {**parts, "logical_volumes": {"vg0/x": "350MiB", "vg0/y": "200MiB"}}
+    done = guest_vinfra("apply", only(**more), "--yes", expect=3)
+    assert "and the other volumes of this plan" in done.stdout + done.stderr
+    guest_vinfra("destroy", only(**parts), "--yes", "--max-impact", "data-loss")
+    guest_vinfra("apply", only(**parts), "--yes")  # what was destroyed is empty
 
 
 # The first time it ends before the act, the second time after it, and the shell that runs it with it: no power.
@@ -175,6 +176,7 @@ kill -9 $PPID
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_what_is_cut_off_is_done_by_the_next_run(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     file = only(
@@ -201,6 +203,7 @@ def test_what_is_cut_off_is_done_by_the_next_run(guest: Guest, guest_vinfra: Run
     assert guest.run("ls -A / | grep -c swapfile") == "1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_what_leaves_the_blueprint_goes_only_with_the_flag(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     file = only(**WHOLE)
@@ -220,6 +223,7 @@ def test_what_leaves_the_blueprint_goes_only_with_the_flag(guest: Guest, guest_v
     assert "nothing to do" in guest_vinfra("plan", file).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_what_was_there_before_stays(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     guest.run("vgcreate -q vg0 /dev/vdb; lvcreate -q -n data -L 64M vg0; mkfs.ext4 -q /dev/vg0/data")
@@ -236,6 +240,7 @@ def test_what_was_there_before_stays(guest: Guest, guest_vinfra: Run, only: Only
     assert guest.run("cat /srv/data/x") == "x\n"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_device_is_not_taken_out_in_silence(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     guest_vinfra("apply", only(volume_groups={"vg0": {"devices": ["/dev/vdb", "/dev/vdc"]}}), "--yes")
@@ -246,6 +251,7 @@ def test_a_device_is_not_taken_out_in_silence(guest: Guest, guest_vinfra: Run, o
     assert "nothing to do" in guest_vinfra("plan", file).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_labels_swap_sizes_and_priorities_change(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     first = only(
@@ -266,6 +272,7 @@ def test_labels_swap_sizes_and_priorities_change(guest: Guest, guest_vinfra: Run
     assert guest.run("grep -c swapfile /etc/fstab") == "2\n"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_what_is_listed_can_be_declared(guest: Guest, guest_vinfra: Run, only: Only, tmp_path: Path) -> None:
     guest_vinfra("apply", only(**WHOLE), "--yes")
@@ -277,6 +284,7 @@ def test_what_is_listed_can_be_declared(guest: Guest, guest_vinfra: Run, only: O
         assert text in file.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_reading_writes_nothing(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     guest_vinfra("apply", only(**WHOLE), "--yes")

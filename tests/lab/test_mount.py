@@ -126,6 +126,25 @@ def test_what_somebody_else_mounted_there_is_refused(vinfra: Run, host: LabHost,
     assert "is mounted there, and this blueprint did not do it" in done.stdout + done.stderr
 
 
+def test_symbolic_links_are_seen_through(vinfra: Run, host: LabHost, ssh: Ssh, only: Only) -> None:
+    ssh(host, "mkdir -p /opt/real. /opt/place && ln -sfn /opt/real. /opt/link && ln -sfn /opt/place /srv/link")
+    file = only(view={"source": "/opt/link", "options": ["bind"]})
+    vinfra("apply", file, "--yes")
+    assert "nothing to do" in vinfra("plan", file).stdout
+    done = vinfra("plan", only(link=TMP), expect=2)
+    assert "/srv/link leads to /opt/place by a symbolic link; name that" in done.stdout
+    ssh(host, "umount /srv/view; rm -f /srv/link /opt/link")
+
+
+def test_what_cannot_be_mounted_fails_and_has_no_line(vinfra: Run, host: LabHost, ssh: Ssh, only: Only) -> None:
+    """mount(8) itself says nothing about it, for the line says nofail; a foreign line that is wrong changes nothing."""
+    ssh(host, "cat >>/etc/fstab", stdin="nonsense\n/dev/x /srv/x\n/dev/y /srv/y ext9 defaults \u00b2 1 2 3\n")
+    before = fstab(ssh, host)
+    done = vinfra("apply", only(b={"source": "/srv/nosuch", "options": ["bind"]}), "--yes", expect=1)
+    assert "/srv/nosuch" in done.stdout + done.stderr
+    assert fstab(ssh, host) == before
+
+
 def test_files_in_a_mount_come_after_it(vinfra: Run, host: LabHost, ssh: Ssh, tmp_path: Path) -> None:
     held: dict[str, Any] = {"directories": {"/srv/fast": {"mode": "0750"}, "/srv/fast/in": None}}
     held |= {"files": {"/srv/fast/in/x": {"content": "x"}}, "mounts": {"/srv/fast": TMP}}

@@ -87,6 +87,7 @@ READ_ONLY: dict[str, tuple[Reads, ...]] = {
     "nmcli": (Reads(("-t", "-f", "UUID,DEVICE,FILENAME", "connection", "show", "--active")),),
     "nproc": (Reads(),),
     "pvs": (Reads(_LVM),),
+    "realpath": (Reads(("-m", "--")),),
     "rpm": (Reads(("-q",), ("--qf",)),),
     "sha256sum": (Reads(("--",)),),
     "sshd": (Reads(("-T",), alone=True),),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from vinfra.kinds.compare import changed, compare, created, deleted, later, refused, updated
-from vinfra.kinds.host.disks import devices, lvm, making, names, scripts
+from vinfra.kinds.host.disks import devices, lvm, making, names, rivals, scripts
 from vinfra.kinds.host.disks import listing as everything
 from vinfra.kinds.host.disks.names import spelled
 from vinfra.model import spec as shape
@@ -80,6 +80,7 @@ def references(name: str, _desired: shape.Spec | None) -> tuple[frozenset[str], 
 def ask(scope: Scope, _answers: Answers) -> Iterable[Question]:
     """What is on each device, how large its file system is, and whether the programs are there."""
     yield from devices.ask(item.address.name for item in scope.wanted)
+    yield from rivals.ask(scope)
     for item in scope.wanted:
         if isinstance(item.desired, Spec):
             yield from making.ask(item.desired.type, item.address.name)
@@ -88,13 +89,14 @@ def ask(scope: Scope, _answers: Answers) -> Iterable[Question]:
 def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
     """Each as it is; what is on the device and is no file system is among the notes."""
     looks = devices.look((item.address.name for item in scope.wanted), answers)
-    return {item.address.name: _one(item, looks[item.address.name], answers) for item in scope.wanted}
+    return {item.address.name: _one(item, looks[item.address.name], scope, answers) for item in scope.wanted}
 
 
-def _one(item: Resource, look: devices.Look | Unknown, answers: Answers) -> Answer:
+def _one(item: Resource, look: devices.Look | Unknown, scope: Scope, answers: Answers) -> Answer:
     if isinstance(look, Unknown):
         return look
-    notes: dict[str, Any] = {"look": look}
+    rival = rivals.of(item.address.reference, item.address.name, scope, answers)
+    notes: dict[str, Any] = {"look": look, "rival": rival}
     if isinstance(item.desired, Spec):
         notes["tools"] = making.has_tools(item.desired.type, answers)
         notes["size"] = making.size(item.desired.type, look, answers)
@@ -139,7 +141,7 @@ def _new(desired: Spec, look: devices.Look, notes: Mapping[str, Any], scope: Sco
     fields = lvm.fresh(list(compare(None, desired)))
     if look.problem and (found := lvm.bringing(scope, look.name)):
         return later(Action.CREATE, f"{look.problem}; {found[0]} may bring it", fields)
-    if said := devices.objection(look):
+    if said := notes["rival"] or devices.objection(look):
         return refused(Action.CREATE, said, fields)
     if not notes["tools"]:
         program, package = f"mkfs.{desired.type}", making.PACKAGES[desired.type]
@@ -165,7 +167,7 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
         return [
             Step(
                 f"wipe {change.actual and getattr(change.actual, 'type', '')} off {name}",
-                (wipe(name),),
+                (scripts.run(scripts.WIPE, name, (look.signature or {}).get("UUID", "")),),
                 change.delta.impact,
             )
         ]
@@ -184,16 +186,12 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     return found
 
 
-def wipe(name: str) -> Exec:
-    """What takes a file system off its device."""
-    return scripts.run(scripts.WIPE, name)
-
-
 def undo(change: Change, scope: Scope) -> Undo | str:
-    """A new one goes, with what was put on it since; a label has its former value."""
+    """A new one goes, with what was put on it since, and nobody else's; a label has its former value."""
     if change.delta.action is Action.CREATE:
         name = change.address.name
-        return Undo((Step(f"wipe what was made on {name}", (wipe(name),), Impact.DATA_LOSS),), early=True)
+        call = scripts.run(scripts.UNMAKE, name)
+        return Undo((Step(f"wipe what was made on {name}", (call,), Impact.DATA_LOSS),), early=True)
     if any(item.path == "size" for item in change.delta.fields):
         return "a file system that has grown does not get smaller again"
     before = getattr(change.actual, "label", None)

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
 
 from vinfra.kinds.compare import changed, created, deleted, later, own_identity, refused, updated
-from vinfra.kinds.host.disks import devices, lvm, names
+from vinfra.kinds.host.disks import devices, lvm, names, room, scripts
 from vinfra.kinds.host.disks import listing as everything
 from vinfra.kinds.host.disks.names import spelled
+from vinfra.kinds.host.disks.room import ALL_FREE
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown
@@ -28,7 +29,6 @@ ORDER = 25
 SHARED = False
 REMOVAL = Removal(Impact.DATA_LOSS, "what is on it is lost", "refused while it is in use")
 
-ALL_FREE = "100%FREE"
 PLAIN = frozenset({"linear", "striped"})
 ENVIRONMENT = (("LVM_SUPPRESS_FD_WARNINGS", "1"),)
 
@@ -77,40 +77,40 @@ def references(name: str, _desired: shape.Spec | None) -> tuple[frozenset[str], 
     return frozenset(), frozenset({f"volume_group:{name.partition('/')[0]}", lvm.TOOLS})
 
 
-def ask(_scope: Scope, _answers: Answers) -> Iterable[Question]:
+def ask(scope: Scope, _answers: Answers) -> Iterable[Question]:
     """All of lvm, and what stands on what."""
     yield from lvm.QUESTIONS
     yield devices.TREE
+    yield from devices.ask_numbers(room.below(scope))
 
 
 def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
     """Each as lvm has it; among the notes its group, and who uses it."""
     known, found = lvm.read(answers), devices.tree(answers)
-    return {item.address.name: _one(item.address.name, known, found) for item in scope.wanted}
+    numbers = devices.numbers(room.below(scope), answers)
+    return {item.address.name: _one(item.address.name, known, found, numbers) for item in scope.wanted}
 
 
-def _one(name: str, known: lvm.Lvm | Unknown, found: tuple[devices.Device, ...] | Unknown) -> Answer:
+def _one(
+    name: str,
+    known: lvm.Lvm | Unknown,
+    found: tuple[devices.Device, ...] | Unknown,
+    numbers: Mapping[str, str | Unknown],
+) -> Answer:
     if isinstance(known, Unknown):
         return known
     if isinstance(found, Unknown):
         return found
     group, _, part = name.partition("/")
     notes: dict[str, Any] = {"tools": known.tools, "group": known.groups.get(group)}
+    sizes = {device.number: device.size for device in devices.flat(found)}
+    notes["sizes"] = {own: sizes[number] for own, number in numbers.items() if number in sizes}
     nodes = (device for device in devices.flat(found) if names.canonical(device.path) == f"/dev/{name}")
     notes["device"] = next(nodes, None)
     volume = known.groups[group].volumes.get(part) if group in known.groups else None
     if volume is None:
         return Absent(notes)
     return Present(Spec.model_construct(size=volume.size), notes | {"volume": volume})
-
-
-def wanted(size: int | str, group: lvm.Group, own: int = 0) -> int:
-    """The bytes that a size means in a group of which the volume has `own` already: whole extents."""
-    if size == ALL_FREE:
-        return own + group.free
-    if isinstance(size, str):
-        return group.size // group.extent * int(size.partition("%")[0]) // 100 * group.extent
-    return -(-size // group.extent) * group.extent
 
 
 def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
@@ -124,8 +124,10 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     action = Action.CREATE if before is None else Action.UPDATE
     fields = [changed(Spec, "size", before, desired.size)]
     if parent in scope.changing and scope.siblings[parent].desired is not None:
-        if before is not None and isinstance(desired.size, int) and wanted(desired.size, group) == before:
+        if before is not None and isinstance(desired.size, int) and room.wanted(desired.size, group) == before:
             return Delta(Action.NOOP)
+        if isinstance(desired.size, int) and (said := room.never(parent, scope, notes)):
+            return refused(action, said, fields)
         open_ended = isinstance(desired.size, str)
         bound = [changed(Spec, "size", before, None)] if open_ended and before is not None else fields
         return later(action, f"after {parent}", _sized(before, desired.size, group, bound))
@@ -133,7 +135,8 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return lvm.toolless(action, fields, scope, "LVM", "lvm2")
     if group is None:
         return refused(action, f"no volume group {name.partition('/')[0]} on this host; declare it", fields)
-    return _delta(action, wanted(desired.size, group, before or 0), before, notes, fields)
+    others = 0 if desired.size == ALL_FREE else room.others(name, group, scope)
+    return _delta(action, room.wanted(desired.size, group, before or 0), before, notes, fields, others)
 
 
 def _sized(
@@ -142,14 +145,16 @@ def _sized(
     """The most that will be done: in whole extents where those are known."""
     if before is None or group is None or isinstance(size, str):
         return fields
-    return [changed(Spec, "size", before, wanted(size, group))]
+    return [changed(Spec, "size", before, room.wanted(size, group))]
 
 
-def _delta(action: Action, wish: int, before: int | None, notes: Mapping[str, Any], fields: list[FieldChange]) -> Delta:
+def _delta(
+    action: Action, wish: int, before: int | None, notes: Mapping[str, Any], fields: list[FieldChange], others: int
+) -> Delta:
     group: lvm.Group = notes["group"]
     if wish == before:
         return Delta(Action.NOOP)
-    room = group.free // group.extent * group.extent
+    free = group.free // group.extent * group.extent
     if wish <= 0:
         return refused(action, f"nothing is left of volume group {group.name}", fields)
     if before is not None and wish < before:
@@ -157,9 +162,12 @@ def _delta(action: Action, wish: int, before: int | None, notes: Mapping[str, An
         return refused(action, said, fields)
     if before is not None and notes["volume"].layout.split(",")[0] not in PLAIN:
         return refused(action, f"it is {notes['volume'].layout}; only linear and striped volumes are grown", fields)
-    if wish - (before or 0) > room:
-        said = f"volume group {group.name} has only {spelled(room)} left, and it needs {spelled(wish - (before or 0))}"
+    if wish - (before or 0) > free:
+        said = f"volume group {group.name} has only {spelled(free)} left, and it needs {spelled(wish - (before or 0))}"
         return refused(action, said, fields)
+    if others and wish - (before or 0) + others > free:
+        said = f"volume group {group.name} has only {spelled(free)} left; it needs {spelled(wish - (before or 0))}"
+        return refused(action, f"{said}, and the other volumes of this plan {spelled(others)}", fields)
     return created(fields) if before is None else updated([changed(Spec, "size", before, wish)])
 
 
@@ -185,11 +193,11 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     """lvcreate, lvextend, lvremove; what free space of the group still holds of former volumes is nobody's."""
     name, desired, notes = change.address.name, change.desired, change.notes
     if not isinstance(desired, Spec):
-        call = Exec(("lvremove", "-q", "--yes", "--", name), env=ENVIRONMENT)
+        call = scripts.run(scripts.UNVOLUME, name, notes["volume"].uuid)
         return [Step(f"remove logical volume {name}", (call,), change.delta.impact)]
     group, _, part = name.partition("/")
     before = notes["volume"].size if "volume" in notes else 0
-    wish = wanted(desired.size, notes["group"], before)
+    wish = room.wanted(desired.size, notes["group"], before)
     # What is left by then, for other volumes of this plan may come before it.
     rest = "+100%FREE" if before else ALL_FREE
     extents = ("--extents", rest if desired.size == ALL_FREE else str(wish // notes["group"].extent))
@@ -198,13 +206,14 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
         call = Exec(("lvextend", "-q", *extents, "--", name), env=ENVIRONMENT)
         return [Step(f"grow logical volume {name} to {said}", (call,), change.delta.impact)]
     words = ("lvcreate", "-q", "--yes", "--wipesignatures", "y", "--zero", "y", *extents, "--name", part, "--", group)
-    return [Step(f"make logical volume {name}, {said}", (Exec(words, env=ENVIRONMENT),), change.delta.impact)]
+    call = scripts.run(scripts.VOLUME, name, *words)
+    return [Step(f"make logical volume {name}, {said}", (call,), change.delta.impact)]
 
 
 def undo(change: Change, _scope: Scope) -> Undo | str:
-    """A new one goes."""
+    """A new one goes, unless it is somebody else's."""
     name = change.address.name
     if change.delta.action is not Action.CREATE:
         return "a logical volume that has grown does not get smaller again"
-    call = Exec(("lvremove", "-q", "--yes", "--", name), env=ENVIRONMENT)
+    call = scripts.run(scripts.UNMADE, name)
     return Undo((Step(f"remove logical volume {name}", (call,), Impact.DATA_LOSS),), early=True)

@@ -116,7 +116,8 @@ def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
     for known in (live, table, tree):
         if isinstance(known, Unknown):
             return {item.address.name: known for item in scope.wanted}
-    world = mounting.World(live, table, tree, looks)  # type: ignore[arg-type]
+    leads = mounts.resolved(mounting.paths_of((item.address.name, item.desired) for item in scope.wanted), answers)
+    world = mounting.World(live, table, tree, looks, leads)  # type: ignore[arg-type]
     return {item.address.name: _one(item, world, answers) for item in scope.wanted}
 
 
@@ -131,6 +132,7 @@ def _one(item: Resource, world: mounting.World, answers: Answers) -> Answer:
             return look
         notes |= {"problem": mounting.problem(desired.source, look, world.tree)}
         notes |= {"hides": mounting.hidden(name, answers), "tools": mounting.has_tools(desired, answers)}
+        notes |= {"leads": world.leads[name]}
         notes |= {"same": notes["live"] is None or world.same(desired, notes["live"])}
     if notes["live"] is None and notes["entry"] is None:
         return Absent(notes)
@@ -149,6 +151,9 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return Delta(Action.NOOP)
     if notes["lines"] > 1:
         return refused(action, f"{fstab.FILE} has {notes['lines']} lines for {name}; leave one", fields)
+    if notes["leads"] != name:
+        said = f"{name} leads to {notes['leads']} by a symbolic link; name that"
+        return refused(action, said, fields)
     comes = desired.mounted and (notes["live"] is None or not notes["same"])
     if comes and (delta := _obstacle(name, desired, action, fields, notes, scope)):
         return delta

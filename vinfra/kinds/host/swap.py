@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import bringers, created, deleted, later, refused, updated
-from vinfra.kinds.host.disks import devices, fstab, lvm, names, scripts, swapping
+from vinfra.kinds.host.disks import devices, fstab, lvm, names, rivals, scripts, swapping
 from vinfra.kinds.host.disks import listing as everything
 from vinfra.kinds.host.files import paths
 from vinfra.model import spec as shape
@@ -87,6 +87,7 @@ def ask(scope: Scope, _answers: Answers) -> Iterable[Question]:
     yield from swapping.QUESTIONS
     yield from devices.ask(name for name in _names(scope) if name.startswith("/dev/"))
     yield from swapping.ask_files(_names(scope))
+    yield from rivals.ask(scope)
 
 
 def _names(scope: Scope) -> list[str]:
@@ -103,6 +104,8 @@ def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
         there = looks.get(name) or files[name]
         unread = next((known for known in (table, used, there) if isinstance(known, Unknown)), None)
         found[name] = unread or _one(name, table, used, there)  # type: ignore[arg-type]
+        if isinstance(found[name], Absent):
+            found[name].notes["rival"] = rivals.of(f"swap:{name}", name, scope, answers)  # type: ignore[union-attr]
     return found
 
 
@@ -154,7 +157,7 @@ def _new(name: str, fields: list[FieldChange], notes: Mapping[str, Any], scope: 
         return later(Action.CREATE, f"{mounts[0]} comes before it", fields) if mounts else created(fields)
     if there.problem and (found := lvm.bringing(scope, name)):
         return later(Action.CREATE, f"{there.problem}; {found[0]} may bring it", fields)
-    said = devices.objection(there)
+    said = notes["rival"] or devices.objection(there)
     return refused(Action.CREATE, said, fields) if said else created(fields)
 
 

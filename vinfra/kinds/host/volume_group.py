@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vinfra.kinds.compare import bringers, changed, compare, created, deleted, later, own_identity, refused, updated
-from vinfra.kinds.host.disks import devices, lvm, names, scripts
+from vinfra.kinds.host.disks import devices, lvm, names, rivals, scripts
 from vinfra.kinds.host.disks import listing as everything
 from vinfra.kinds.host.disks.names import spelled
 from vinfra.model import spec as shape
@@ -69,6 +69,7 @@ def ask(scope: Scope, _answers: Answers) -> Iterable[Question]:
     """All of lvm, and what is on each device."""
     yield from lvm.QUESTIONS
     yield from devices.ask(_named(scope))
+    yield from rivals.ask(scope)
 
 
 def _named(scope: Scope) -> list[str]:
@@ -78,10 +79,16 @@ def _named(scope: Scope) -> list[str]:
 def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
     """Each as lvm has it; among the notes what is on the devices that are named."""
     known, looks = lvm.read(answers), devices.look(_named(scope), answers)
-    return {item.address.name: _one(item, known, looks, scope) for item in scope.wanted}
+    return {item.address.name: _one(item, known, looks, scope, answers) for item in scope.wanted}
 
 
-def _one(item: Resource, known: lvm.Lvm | Unknown, looks: Mapping[str, devices.Look | Unknown], scope: Scope) -> Answer:
+def _one(
+    item: Resource,
+    known: lvm.Lvm | Unknown,
+    looks: Mapping[str, devices.Look | Unknown],
+    scope: Scope,
+    answers: Answers,
+) -> Answer:
     if isinstance(known, Unknown):
         return known
     wish = item.desired.devices if isinstance(item.desired, Spec) else ()
@@ -92,6 +99,7 @@ def _one(item: Resource, known: lvm.Lvm | Unknown, looks: Mapping[str, devices.L
             return look
         mine[name] = look
     notes: dict[str, Any] = {"lvm": known, "looks": mine, "claimed": _claimed(item.address.name, scope)}
+    notes["rivals"] = {name: rivals.of(item.address.reference, name, scope, answers) for name in mine}
     group = known.groups.get(item.address.name)
     if group is None:
         return Absent(notes)
@@ -148,6 +156,8 @@ def _fit(
 
 
 def _objection(look: devices.Look, notes: Mapping[str, Any]) -> str:
+    if notes["rivals"][look.name]:
+        return str(notes["rivals"][look.name])
     if _ours(look, notes):
         return ""
     group = next((one for one in notes["lvm"].groups.values() if look.device and look.device.path in one.devices), None)

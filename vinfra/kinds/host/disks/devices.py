@@ -79,12 +79,17 @@ def _first(name: str) -> Exec:
     return Exec(("cmp", "-n", FIRST, "--", name, "/dev/zero"))
 
 
+def ask_numbers(names: Iterable[str]) -> Iterator[Exec]:
+    """Which device each name is."""
+    if number := _number(names):
+        yield number
+
+
 def ask(names: Iterable[str]) -> Iterator[Exec]:
     """The tree of all, and a look at each of the named ones."""
     known = sorted(set(names))
     yield TREE
-    if number := _number(known):
-        yield number
+    yield from ask_numbers(known)
     for name in known:
         yield from (_signature(name), _first(name))
 
@@ -135,12 +140,13 @@ def look(names: Iterable[str], answers: Answers) -> dict[str, Look | Unknown]:
     if isinstance(found, Unknown):
         return dict.fromkeys(known, found)
     by_number = {device.number: device for device in flat(found)}
-    numbers = _numbers(known, answers)
-    return {name: _look(name, numbers[name], by_number, answers) for name in known}
+    told = numbers(known, answers)
+    return {name: _look(name, told[name], by_number, answers) for name in known}
 
 
-def _numbers(known: list[str], answers: Answers) -> dict[str, str | Unknown]:
+def numbers(names: Iterable[str], answers: Answers) -> dict[str, str | Unknown]:
     """Major and minor of each; "" where there is nothing, "-" for what is no block device."""
+    known = sorted(set(names))
     question = _number(known)
     raw = answers.get(question) if question else None
     if raw is None:

@@ -98,7 +98,7 @@ def _entry(line: str) -> Entry | None:
     source, target, sort, options, dump, passno = (*words, *("auto", "defaults", "0", "0")[max(len(words) - 2, 0) :])[
         :6
     ]
-    numbers = [int(word) if word.isdigit() else 0 for word in (dump, passno)]
+    numbers = [int(word) if word.isascii() and word.isdecimal() else 0 for word in (dump, passno)]
     return Entry(line, _plain(source), _plain(target), sort, tuple(_plain(options).split(",")), *numbers)
 
 

@@ -31,6 +31,7 @@ class Volume:
     size: int
     layout: str
     role: str = ""
+    uuid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def _lvm(answers: Answers) -> Lvm:
     devices = list(_rows(answers, DEVICES, "pv"))
     volumes: dict[str, dict[str, Volume]] = {}
     for row in _rows(answers, VOLUMES, "lv"):
-        one = Volume(row["lv_name"], int(row["lv_size"]), row["lv_layout"], row["lv_role"])
+        one = Volume(row["lv_name"], int(row["lv_size"]), row["lv_layout"], row["lv_role"], row["lv_uuid"])
         volumes.setdefault(row["vg_name"], {})[one.name] = one
     groups = {
         row["vg_name"]: Group(

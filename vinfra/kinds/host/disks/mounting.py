@@ -1,7 +1,7 @@
 """How a mount is done, changed and taken back, and how its line reads."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from vinfra.kinds.compare import changed
@@ -57,11 +57,13 @@ class World:
     table: tuple[fstab.Entry, ...]
     tree: tuple[devices.Device, ...]
     looks: Mapping[str, devices.Look | Unknown]
+    leads: Mapping[str, str] = field(default_factory=dict)
 
     def same(self, wish: Wish, live: mounts.Mount) -> bool:
         """Whether what is mounted is what is wished for."""
         looks = {name: look for name, look in self.looks.items() if isinstance(look, devices.Look)}
-        return mounts.same(wish.source, is_bind(wish), live, self.seen, looks, self.tree)
+        source = self.leads.get(wish.source, wish.source)
+        return mounts.same(source, is_bind(wish), live, self.seen, looks, self.tree)
 
 
 def is_bind(wish: Wish) -> bool:
@@ -98,13 +100,21 @@ def _look_into(name: str) -> Ask:
     return Ask(("ls", "-A", "-1", "--", name))
 
 
+def paths_of(wishes: Iterable[tuple[str, Any]]) -> set[str]:
+    """The folders that may be reached by a symbolic link, which the kernel's table does not have."""
+    known = [(name, wish) for name, wish in wishes if wish is not None]
+    return {name for name, _ in known} | {wish.source for _, wish in known if is_bind(wish)}
+
+
 def _helper(sort: str) -> Ask:
     return Ask(("ls", "-d", "--", f"/usr/sbin/mount.{sort}", f"/sbin/mount.{sort}"))
 
 
 def ask(wishes: Iterable[tuple[str, Any]]) -> Iterator[Ask]:
     """What is in each folder, and whether the programs that some types need are there."""
-    for name, wish in wishes:
+    known = list(wishes)
+    yield from mounts.ask_resolved(paths_of(known))
+    for name, wish in known:
         if wish is not None:
             yield _look_into(name)
             if type_of(wish) in PACKAGES:
@@ -193,13 +203,11 @@ def _risky(name: str) -> bool:
     )
 
 
-def _options(one: fstab.Entry) -> str:
-    return ",".join(one.options)
-
-
 def mount(name: str, wish: Wish, one: fstab.Entry) -> Step:
     """Mount it; over what decides who gets in, only until a new login proves the way."""
-    words = (name, one.source, one.type, _options(one), "cover" if wish.cover else "")
+    # mount(8) calls it a success when the source is missing and the options say nofail.
+    now = ",".join(option for option in one.options if option != "nofail") or "defaults"
+    words = (name, one.source, one.type, now, "cover" if wish.cover else "")
     again = (("umount", "--", name),) if _risky(name) else ()
     return Step(f"mount {one.source} on {name}", (scripts.run(scripts.MOUNT, *words),), timeout=TIMEOUT, again=again)
 

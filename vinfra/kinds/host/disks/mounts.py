@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from posixpath import join, relpath
 
-from vinfra.kinds.host.disks import devices, names
+from vinfra.kinds.host.disks import devices
+from vinfra.kinds.host.disks import names as naming
 from vinfra.model.answer import Unknown
 from vinfra.model.kind import Answers
 from vinfra.model.question import Exec
@@ -54,6 +55,24 @@ def read(answers: Answers) -> tuple[Mount, ...] | Unknown:
         return Unknown(f"findmnt's answer cannot be read: {type(error).__name__}")
 
 
+def _resolving(names: Iterable[str]) -> Exec:
+    return Exec(("realpath", "-m", "--", *sorted(set(names))))
+
+
+def ask_resolved(names: Iterable[str]) -> Iterator[Exec]:
+    """Where each path leads once no symbolic link is left in it."""
+    if known := sorted(set(names)):
+        yield _resolving(known)
+
+
+def resolved(names: Iterable[str], answers: Answers) -> dict[str, str]:
+    """The same as the kernel's table has them; a path that nobody resolves stays as it is."""
+    known = sorted(set(names))
+    raw = answers.get(_resolving(known))
+    lines = raw.text.splitlines() if raw is not None and raw.ok else []
+    return dict(zip(known, lines if len(lines) == len(known) else known, strict=True))
+
+
 def at(target: str, mounts: Sequence[Mount]) -> Mount | None:
     """What is seen at a mount point: the last of those that were mounted there."""
     return next((mount for mount in reversed(mounts) if mount.target == target), None)
@@ -85,7 +104,7 @@ def same(
         if outer is None:
             return True
         inner = source if outer.target == "/" else "/" + relpath(source, outer.target)
-        root = join(outer.root, inner.lstrip("/")).rstrip("/.") or "/"
+        root = join(outer.root, inner.lstrip("/")).removesuffix("/.").rstrip("/") or "/"
         return (outer.number, root) == (mount.number, mount.root.rstrip("/") or "/")
     behind = re.sub(r"\[.*\]$", "", mount.source)
     known = {device.path: device for device in devices.flat(tree)}
@@ -98,7 +117,7 @@ def same(
     if source in looks:
         look = looks[source]
         return look.device is not None and device is not None and look.device.number == device.number
-    return behind.rstrip("/") == source.rstrip("/") or names.canonical(behind) == names.canonical(source)
+    return behind.rstrip("/") == source.rstrip("/") or naming.canonical(behind) == naming.canonical(source)
 
 
 def adjusting(live: Sequence[str], wish: Sequence[str]) -> tuple[str, ...]:

@@ -63,15 +63,28 @@ for device; do
 vgreduce -q -- "$group" "$device" && pvremove -q -- "$device" || exit
 done
 """
+# A way back takes away what its own run made, and not what somebody else put there meanwhile, because of which the run
+# failed. So what was made is noted, by what identifies it, until the next boot.
+_NOTE = """\
+note=/run/vinfra/made$(printf %s "/$1" | tr / ,)
+identified() { tr -d '[:space:]' >"$note.new" && [ -s "$note.new" ] && mv -f -- "$note.new" "$note"; }
+unlike() { echo "$1 is not what $2 any more; it stays" >&2; exit 1; }
+"""
+_NOTED = """\
+mkdir -p -m 0700 /run/vinfra && rm -f -- "$note" || exit
+"""
 # Words: the device, then the program that makes something of it, with its options.
 MAKE = (
     _LOOK
+    + _NOTE
+    + _NOTED
     + """\
 device=$1
 shift
 empty "$device" || exit
 "$@" "$device" || exit
 sync
+blkid -p -o value -s UUID -- "$device" | identified || :
 ! command -v udevadm >/dev/null || udevadm settle --timeout=10 || :
 """
 )
@@ -92,10 +105,52 @@ exit $status;;
 xfs:*) xfs_growfs "$at";;
 esac
 """
-# Words: the device. wipefs opens it for itself alone, so a mounted one is busy.
-WIPE = """\
+# wipefs opens the device for itself alone, so a mounted one is busy. What it leaves of a superblock has no signature,
+# and would keep the device from being empty.
+_WIPE = """\
+[ "$(blkid -p -o value -s UUID -- "$1")" = "$uuid" ] || unlike "$1" "$what"
 wipefs -q -a -- "$1" || { echo "$1 is in use" >&2; exit 1; }
+dd if=/dev/zero of="$1" bs=4096 count=1 conv=notrunc,fsync status=none
 """
+# Words: the device, the UUID of what was read there.
+WIPE = _NOTE + "uuid=$2 what='was read'\n" + _WIPE
+# Words: the device. Whoever made nothing there has nothing to take away.
+UNMAKE = (
+    _NOTE
+    + """\
+[ -e "$note" ] || exit 0
+uuid=$(cat -- "$note") what='was made'
+"""
+    + _WIPE
+)
+# Words: group/volume, then lvcreate with its words.
+VOLUME = (
+    _NOTE
+    + _NOTED
+    + """\
+export LVM_SUPPRESS_FD_WARNINGS=1
+name=$1
+shift
+"$@" || exit
+lvs --noheadings -o lv_uuid -- "$name" | identified || :
+"""
+)
+_UNVOLUME = """\
+export LVM_SUPPRESS_FD_WARNINGS=1
+[ "$(lvs --noheadings -o lv_uuid -- "$1" | tr -d '[:space:]')" = "$uuid" ] || unlike "$1" "$what"
+lvremove -q --yes -- "$1"
+"""
+# Words: group/volume, the UUID of the one that was read.
+UNVOLUME = _NOTE + "uuid=$2 what='was read'\n" + _UNVOLUME
+# Words: group/volume. As with UNMAKE.
+UNMADE = (
+    _NOTE
+    + """\
+[ -e "$note" ] || exit 0
+uuid=$(cat -- "$note") what='was made'
+"""
+    + _UNVOLUME
+)
 # Words: the mount point, what is mounted, the type, the options, and `cover` if it may hide what is in the folder.
 MOUNT = """\
 at=$1 what=$2 type=$3 options=$4
