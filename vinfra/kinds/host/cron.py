@@ -33,6 +33,7 @@ DAEMONS = ("/usr/sbin/cron", "/usr/sbin/crond")
 PACKAGES = {"debian": "cron", "redhat": "cronie", "suse": "cronie"}
 FILES = Exec(("ls", "-A", "-1", "--", FOLDER))
 NO_SUCH_FILE = 2
+LONGEST = 998  # Debian's cron passes over the file of a longer command (MAX_COMMAND in cron.h), and tells its log alone
 
 
 class Spec(shape.Spec):
@@ -66,8 +67,10 @@ def check(name: str, desired: shape.Spec | None) -> str:
 
 
 def _lines(desired: Spec) -> str:
-    if not desired.command.strip() or "\n" in desired.command:
-        return "command is one line; write a script under files for more"
+    if not desired.command.strip() or any(ord(letter) < 32 and letter != "\t" for letter in desired.command):
+        return "command is one line without control characters; write a script under files for more"
+    if len(contents.encoded(desired.command.replace("%", r"\%"))) > LONGEST:
+        return f"command is longer than {LONGEST} bytes, and cron would not take it; write a script under files"
     if r"\%" in desired.command:
         return r"command: write % alone, for vinfra escapes it for cron; \% would reach the shell as it is"
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*\$?", desired.user):
@@ -153,7 +156,8 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
 
 
 def _spaced(desired: Spec) -> Spec:
-    return desired.model_copy(update={"schedule": " ".join(desired.schedule.split())})
+    schedule, command = " ".join(desired.schedule.split()), desired.command.strip(" \t")
+    return desired.model_copy(update={"schedule": schedule, "command": command})
 
 
 def steps(change: Change, _scope: Scope) -> Sequence[Step]:
