@@ -180,6 +180,10 @@ def words_problem(desired: Fields) -> str:
     addresses = (*(desired.uris or ()), desired.metalink or "", desired.key_url or "")
     if any(re.match(r"[a-z+]+://[^/@]*:[^/@]*@", where) for where in addresses):
         return "everybody may read an address, so no password stands in it; apt has /etc/apt/auth.conf.d for that"
+    if desired.priority is not None and not (desired.priority and -32768 <= desired.priority <= 32767):
+        return "priority is -32768 to 32767 and not 0: with any other one no apt runs any more"
+    if desired.pin and not re.fullmatch(r"(release|version|origin) .*\S.*", desired.pin):
+        return "pin begins with release, version or origin, as in apt_preferences(5)"
     if any(kind not in ("deb", "deb-src") for kind in desired.types):
         return "types are deb and deb-src"
     exact = [suite for suite in desired.suites or () if suite.endswith("/")]
