@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import changed, compare, created, deleted, own_identity, refused, updated
+from vinfra.kinds.host import accounts
 from vinfra.kinds.host.files import contents, paths
 from vinfra.kinds.host.operations.arguments import Arguments
 from vinfra.kinds.host.schedules import timerunits
@@ -117,6 +118,7 @@ def ask(scope: Scope, _answers: Answers) -> Iterable[Question]:
     yield from units.ask(unit for name in names for unit in (_unit(name), f"vinfra-{name}.service"))
     for item in scope.wanted:
         yield from map(_calendar, getattr(item.desired, "on_calendar", None) or ())
+        yield from accounts.ask_names([getattr(item.desired, "user", None)])
 
 
 def _calendar(when: str) -> Exec:
@@ -146,6 +148,8 @@ def _one(item: Resource, found: Mapping[str, units.Unit | Unknown], answers: Ans
     wrong = [answers[_calendar(when)] for when in getattr(item.desired, "on_calendar", None) or ()]
     said = next((raw.err.strip() or "systemd-analyze gave no reason" for raw in wrong if not raw.ok), "")
     notes: dict[str, Any] = {"texts": tuple(texts), "timer": timer, "service": service, "calendar": said}
+    user = getattr(item.desired, "user", None)
+    notes["nobody"] = accounts.nobody(user, [user], answers)
     if texts == [None, None]:
         return Absent(notes)
     on = timer.active in units.ON and timer.file_state in units.ENABLED
@@ -164,7 +168,8 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     fields = [item for item in compare(actual, desired) if actual is not None or item.after is not False]
     if not (scope.facts.get("systemd") or {}).get("running"):
         return refused(action, "systemd does not run on this host; declare it under cron", fields)
-    if reason := answer.notes["calendar"] or _lines(desired):
+    stranger = accounts.no_user(desired.user or "", "systemd", scope) if answer.notes["nobody"] and fields else ""
+    if reason := answer.notes["calendar"] or _lines(desired) or stranger:
         return refused(action, reason, fields)
     if action is Action.CREATE:
         return created(fields)
