@@ -15,6 +15,7 @@ from pyinfra.api.exceptions import InventoryError
 from pyinfra.connectors.base import BaseConnector
 
 _SECONDS = 600
+_UNSAFE = "__ansible_unsafe"
 
 
 class VinfraInventoryConnector(BaseConnector):
@@ -57,7 +58,7 @@ def _told(name: str) -> dict[str, Any]:
 
 def _data(host: str, values: dict[str, Any], config: str) -> dict[str, Any]:
     """A host's data. Its name leads to all else in the ssh_config, the way through other hosts too."""
-    own = {name: value for name, value in values.items() if not name.startswith("ansible_")}
+    own = {name: _plain(value) for name, value in values.items() if not name.startswith("ansible_")}
     accept = "accept-new" in values.get("ansible_ssh_common_args", "")
     data = {
         **own,
@@ -72,3 +73,12 @@ def _data(host: str, values: dict[str, Any], config: str) -> dict[str, Any]:
     if values.get("ansible_become"):
         data["_sudo"] = True
     return data
+
+
+def _plain(value: Any) -> Any:
+    """A value without Ansible's word for text that is no template; pyinfra has no templates in data."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return value[_UNSAFE] if set(value) == {_UNSAFE} else {key: _plain(item) for key, item in value.items()}
+    return value

@@ -12,6 +12,7 @@ from vinfra.errors import Unresolved, UsageError
 from vinfra.inventories import reading
 from vinfra.inventories.netbox import Keeping
 from vinfra.model.inventory import Inventory, source
+from vinfra.text.template import Variables
 from vinfra.transport.secrets import Secrets
 
 from .netbox import TOKEN, Server, device, machine, serving
@@ -95,6 +96,20 @@ def test_devices_and_machines_become_hosts(ask: Asking, server: Server) -> None:
         "inventory: patch panel 9 left out: it has no primary IP in NetBox",
         "inventory: device-4 left out: it has no name in NetBox",
     )
+
+
+def test_what_stands_in_netbox_is_never_a_template(ask: Asking, server: Server) -> None:
+    odd = {"note": "{{ lookup('pipe', 'id') }}", "list": ["{{ workers }}"]}
+    server.objects["/api/dcim/devices/"] = [
+        device(1, "hv01", "10.0.0.11/24", serial="{{ workers }}", custom_fields=odd)
+    ]
+    ask.write(server, "", "vars: {workers: 4, mine: '{{ workers }}'}\n")
+    made, problems = ask()
+    assert problems == []
+    found = Variables(made.hosts["hv01"].variables)
+    told = found.render(made.hosts["hv01"].variables["netbox"])
+    assert (told["serial"], told["custom_fields"]) == ("{{ workers }}", odd)
+    assert found.render(made.hosts["hv01"].variables["mine"]) == "4"
 
 
 def test_every_page_is_read_and_filters_are_handed_on(ask: Asking, server: Server) -> None:

@@ -65,6 +65,11 @@ def test_a_password_is_a_secret(tmp_path: Path) -> None:
         ("\nraise ValueError('no way')", "site.py:2:1: ValueError: no way; it is run as pyinfra runs it"),
         ("import sys\nsys.exit(3)", "site.py:2:1: SystemExit: 3"),
         ("web = [('a', {'x': object()})]", "site.py:1:1: its data cannot be written as JSON"),
+        ("web = [('a',)]", "site.py:1:1: ValueError: a host is a name, or a name with a dict of its data, not ('a',)"),
+        (
+            "web = [(3, {})]",
+            "site.py:1:1: ValueError: a host is a name, or a name with a dict of its data, not (3, {})",
+        ),
         ("web = [('a', {'ssh_port': 'x'})]", "site.py:1:1: a.port: write a whole number"),
         ("web = [('a', {'ssh_key_password': 'x'})]", "site.py:1:1: a.ssh_key_password: vinfra asks for no passphrase"),
         ("web = [('a', {'_doas': True})]", "site.py:1:1: a._doas: vinfra has nothing like it"),

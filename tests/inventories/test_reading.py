@@ -174,6 +174,37 @@ def test_the_command_shows_hosts_and_hands_them_on(vinfra: Run, tmp_path: Path) 
     )
 
 
+def test_text_with_braces_is_no_template_to_ansible(vinfra: Run, tmp_path: Path) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text(
+        "hosts: {a: {vars: {raw: !raw \"{{ lookup('pipe', 'id') }}\", in: {list: [!raw '{% x', plain]}}}}\n"
+    )
+    code, out, _ = vinfra("inventory", "-i", str(file), "--no-machines", "--host", "a")
+    told = json.loads(out)
+    assert code == 0
+    assert told["raw"] == {"__ansible_unsafe": "{{ lookup('pipe', 'id') }}"}
+    assert told["in"] == {"list": [{"__ansible_unsafe": "{% x"}, "plain"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ansible_host", "192.0.2.1\\n  ProxyCommand id"),
+        ("ansible_host", "192.0.2.1 x"),
+        ("ansible_host", "-oProxyCommand=id"),
+        ("ansible_user", "root\\nMatch all"),
+        ("ansible_ssh_private_key_file", "/id\\nMatch all"),
+    ],
+)
+def test_what_would_be_more_in_sshs_files_is_refused(name: str, value: str, vinfra: Run, tmp_path: Path) -> None:
+    file = tmp_path / "hosts.yaml"
+    file.write_text(f'all: {{hosts: {{a: {{{name}: "{value}"}}}}}}\n')
+    code, _, err = vinfra("inventory", "-i", str(file), "--no-machines", "--list")
+    assert code == 1
+    assert "write one word" in err or "control characters" in err
+    assert not (tmp_path / "state/inventories").exists()
+
+
 def test_what_does_not_go_together(vinfra: Run, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("hosts: {a: }\n")
     named = ("inventory", "-i", str(tmp_path / "s.yaml"), "--no-machines")

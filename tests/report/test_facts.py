@@ -47,6 +47,16 @@ def test_one_host_in_sections() -> None:
     assert {line[2:18].strip() for line in lines[1:]} - {""} == set(SECTIONS)
 
 
+def test_certificates_by_their_ends() -> None:
+    names = {"days": 4, "names": ["evil\x1b[31m.example", "b"], "expires": 1, "issuer": "x"}
+    told = {"certificates": {"web": names, "mail": {"days": -1, "names": ["mail.example"]}, "one": {"days": 1}}}
+    assert shown({"hv1": told})[1:] == [
+        "  certificates    web · evil\\x1b[31m.example, b · ends in 4 days",
+        "                  mail · mail.example · has ended",
+        "                  one · ends in 1 day",
+    ]
+
+
 def test_only_some_sections_of_many_hosts() -> None:
     lines = shown({"a": SERVER, "b": "ssh: no answer"}, only=("memory", "time"))
     assert [line.split()[0] for line in lines if line and line[2:3].isalpha()] == ["memory", "time"]

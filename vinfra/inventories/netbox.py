@@ -20,6 +20,7 @@ from vinfra.inventories import netbox_api, netbox_copy
 from vinfra.inventories.ansible_values import Reveal
 from vinfra.inventories.found import Entry, Found, Set, Settled, Unmanaged
 from vinfra.model.source import Problem
+from vinfra.model.values import Literal as Fixed
 from vinfra.model.values import Plain, Seconds, Text
 from vinfra.text.complaint import Complaints, sort_of
 from vinfra.text.document import Document
@@ -169,12 +170,22 @@ def _take(item: Any, found: Found, wanted: Wanted, own: Mapping[str, Any]) -> No
         "kind": item["kind"],
         **{key: item[key] for key in ("serial", "asset_tag", "custom_fields") if item.get(key)},
     }
+    told = {key: _fixed(value) for key, value in told.items()}
     told["_address"] = _address(item)
     told["_named"] = bool(item.get("name"))
     told["_ssh"] = own["ssh"]
     found.entries[str(name)] = Entry(str(name), {**told, **own["vars"]}, found.position())
     for group in _groups({**words, "tags": tags}, wanted.groups_by):
         found.groups.setdefault(group, Set()).hosts.append(str(name))
+
+
+def _fixed(value: Any) -> Any:
+    """Words of whoever may write in NetBox: never a template."""
+    if isinstance(value, dict):
+        return {key: _fixed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fixed(item) for item in value]
+    return Fixed(value) if isinstance(value, str) else value
 
 
 def _groups(words: Mapping[str, Any], by: tuple[str, ...]) -> Iterator[str]:

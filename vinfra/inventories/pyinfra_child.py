@@ -74,7 +74,13 @@ def _is_group(name: str, value: Any) -> bool:
 
 def _taken_apart(value: Any) -> tuple[list[tuple[str, dict[str, Any]]], dict[str, Any]]:
     hosts, data = value if isinstance(value, tuple) else (value, {})
-    return [item if isinstance(item, tuple) else (item, {}) for item in hosts], dict(data)
+    return [_host(item if isinstance(item, tuple) else (item, {})) for item in hosts], dict(data)
+
+
+def _host(item: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:
+    if len(item) != 2 or not isinstance(item[0], str) or not isinstance(item[1], dict):
+        raise ValueError(f"a host is a name, or a name with a dict of its data, not {item!r}")
+    return item[0], item[1]
 
 
 def _data(path: Path) -> dict[str, Any]:

@@ -28,13 +28,16 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What a kind's diff says of one object. `reason` is the part of the row that fields do not tell."""
+    """What a kind's diff says of one object. `reason` is the part of the row that fields do not tell; `notice` is said
+    where there is no row, for nothing is to be done.
+    """
 
     action: Action
     fields: tuple[FieldChange, ...] = ()
     impact: Impact = Impact.NONE
     verdict: Verdict = Verdict.OK
     reason: str = ""
+    notice: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,6 +234,13 @@ def _security(facts: Told) -> Iterator[str]:
     yield joined(said("SELinux", told.get("selinux")), apparmor, said("lockdown", told.get("lockdown")))
 
 
+def _certificates(facts: Told) -> Iterator[str]:
+    for name, told in _get(facts, "certificates").items():
+        days = told.get("days")
+        end = "" if days is None else "has ended" if days < 0 else f"ends in {_count(days, 'day', 'days')}"
+        yield joined(name, ", ".join(told.get("names") or ()), end)
+
+
 def _usage(facts: Told) -> Iterator[str]:
     usage = _get(facts, "usage")
     load = [f"{number:g}" for number in _get(usage, "load").values() if number is not None]
@@ -267,5 +274,6 @@ SECTIONS: Mapping[str, Callable[[Told], Iterator[str]]] = {
     "kernel": _kernel,
     "time": _time,
     "security": _security,
+    "certificates": _certificates,
     "usage": _usage,
 }

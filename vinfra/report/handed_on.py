@@ -19,7 +19,9 @@ from vinfra.text.expression import is_secret, typed
 from vinfra.text.template import Variables
 
 CONFIG = "ssh_config"
+UNSAFE = "__ansible_unsafe"  # as ansible-inventory itself writes text that is never a template
 _KEYS = "known_hosts.d"
+_MARKS = re.compile(r"\{[{%#]")
 
 
 class Way(NamedTuple):
@@ -138,7 +140,8 @@ def _value(tree: Any) -> Any:
     for sort in (int, float):
         if isinstance(value, sort):
             return sort(value)
-    return str(value)
+    # What is left of braces after our templates are done is text, and Ansible would take it for a template of its own.
+    return {UNSAFE: str(value)} if _MARKS.search(str(value)) else str(value)
 
 
 def _config(inventory: Inventory, ways: Mapping[str, Way], folder: Path) -> str:

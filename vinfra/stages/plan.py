@@ -29,7 +29,10 @@ def plan(
         hosts=tuple(states),
         changes=tuple(rows),
         unknown={host: state.error for host, state in states.items() if state.error},
-        warnings=tuple(f"{host}: {line}" for host, state in states.items() for line in state.complaints),
+        warnings=(
+            *(f"{host}: {line}" for host, state in states.items() for line in state.complaints),
+            *(f"{change.address}: {change.delta.notice}" for change in rows if change.delta.notice),
+        ),
         kept=tuple(address for state in states.values() for address in _kept(state, leftover)),
         facts={host: state.facts for host, state in states.items()},
         seconds=max((state.seconds for state in states.values()), default=0.0),

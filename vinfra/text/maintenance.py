@@ -1,6 +1,7 @@
 """Maintenance as a blueprint: it runs through the same pipe as any other; there is no second way to change hosts."""
 
 import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,8 +26,18 @@ class Maintenance:
         """Its text, a line for each thing: JSON is YAML."""
         sections = {"rollout": self.rollout, "reboot": self.reboot}
         sections |= {"upgrade": self.upgrade} if self.upgrade is not None else {}
-        lines = [f"    {name}: {json.dumps(terms)}" for name, terms in sections.items()]
-        return "\n".join((f"blueprint: {NAME}", "hosts:", f"  {json.dumps(self.pattern)}:", *lines, ""))
+        lines = [f"    {name}: {_yaml(terms)}" for name, terms in sections.items()]
+        return "\n".join((f"blueprint: {NAME}", "hosts:", f"  {_yaml(self.pattern)}:", *lines, ""))
+
+
+def _yaml(value: Any) -> str:
+    """JSON, with what it escapes in two halves escaped whole."""
+    pairs = re.compile(r"\\u(d[89ab]..)\\u(d[c-f]..)")
+    return pairs.sub(lambda found: f"\\U{_joined(*found.groups()):08x}", json.dumps(value))
+
+
+def _joined(high: str, low: str) -> int:
+    return 0x10000 + ((int(high, 16) - 0xD800) << 10) + (int(low, 16) - 0xDC00)
 
 
 def health(words: Iterable[str]) -> list[Any]:

@@ -23,6 +23,19 @@ def _policy(value: str) -> str:
     raise ValueError("write strict, accept-new, or the host's public key such as ssh-ed25519 AAAA…")
 
 
+def _word(value: str) -> str:
+    """It goes into files of SSH's, where a space or a line break would begin something else."""
+    if value and value.isprintable() and not value.startswith("-") and " " not in value:
+        return value
+    raise ValueError("write one word, that does not begin with a dash")
+
+
+def _line(value: str) -> str:
+    if value.isprintable():
+        return value
+    raise ValueError("a path with control characters is not supported")
+
+
 def _port(value: int) -> int:
     if 0 < value < 65536:
         return value
@@ -39,6 +52,8 @@ def _only_secret(value: Any) -> Any:
     return value
 
 
+Word = Annotated[Text, AfterValidator(_word)]
+Line = Annotated[Text, AfterValidator(_line)]
 Password = Annotated[Secret, BeforeValidator(_only_secret)]
 
 
@@ -48,10 +63,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     connection: Literal["ssh", "local"] | None = Field(None, description="ssh, or local for the machine vinfra runs on")
-    address: Text | None = Field(None, description="where SSH connects; the host's name unless said otherwise")
+    address: Word | None = Field(None, description="where SSH connects; the host's name unless said otherwise")
     port: Annotated[Whole, AfterValidator(_port)] | None = Field(None, description="the SSH port; 22")
-    user: Text | None = Field(None, description="who logs in; root")
-    key_file: Text | None = Field(None, description="private key, relative to the inventory; else the agent's keys")
+    user: Word | None = Field(None, description="who logs in; root")
+    key_file: Line | None = Field(None, description="private key, relative to the inventory; else the agent's keys")
     password: Password | None = Field(None, description="login password, as a secret")
     jump: Annotated[tuple[Text, ...], BeforeValidator(_one_or_many)] | None = Field(
         None, description="hosts to pass, in order: names of the inventory, or user@address:port"
@@ -59,7 +74,7 @@ class Settings(BaseModel):
     host_key: Annotated[Text, AfterValidator(_policy)] | None = Field(
         None, description="strict (known_hosts decides), accept-new, or the pinned public key"
     )
-    known_hosts: Text | None = Field(None, description="a known_hosts file of its own, relative to the inventory")
+    known_hosts: Line | None = Field(None, description="a known_hosts file of its own, relative to the inventory")
     sudo: Flag | None = Field(None, description="reach root by sudo; by default unless the user is root")
     sudo_password: Password | None = Field(None, description="sudo's password, as a secret")
     connect_timeout: Seconds | None = Field(None, description="how long a login may take, such as 10s")

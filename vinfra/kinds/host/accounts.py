@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from vinfra.kinds.compare import bringers
 from vinfra.kinds.host.files import paths
 from vinfra.model.answer import Unknown
-from vinfra.model.kind import Answers
+from vinfra.model.kind import Answers, Scope
 from vinfra.model.question import Exec, Question, ReadFile
 
 GROUPS = Exec(("getent", "group"))
@@ -62,6 +63,27 @@ def ask(names: Sequence[str], hashed: Sequence[str], homes: Mapping[str, str], a
 
 def _key_paths(homes: Mapping[str, str]) -> list[str]:
     return [path for home in homes.values() for path in (f"{home}/.ssh", f"{home}/.ssh/authorized_keys")]
+
+
+def ask_names(names: Iterable[object]) -> list[Exec]:
+    """Which of these users there are; nobody asks about root, or about one who is a number."""
+    known = {name for name in names if isinstance(name, str) and name != "root" and not name.isdigit()}
+    return [_passwd(known)] if known else []
+
+
+def nobody(name: object, names: Iterable[object], answers: Answers) -> bool:
+    """Whether there is surely no user of this name, by what `ask_names` asked."""
+    asked = ask_names(names)
+    found = _lines(answers, asked[0]) if asked else None
+    return isinstance(found, dict) and name in asked[0].argv and name not in found
+
+
+def no_user(name: str, what: str, scope: Scope) -> str:
+    """Why something cannot run as somebody who is not there, "" if this plan may bring them."""
+    brought = bringers(scope, "user:", "package:", "operation:", "command:")
+    if f"user:{name}" in brought or any(not ref.startswith("user:") for ref in brought):
+        return ""
+    return f"there is no user {name} on this host, so {what} would not run it; declare it under users"
 
 
 def _lines(answers: Answers, question: Exec) -> dict[str, list[str]] | Unknown:

@@ -177,10 +177,20 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
             return later(action, reason, fields)
         if reason and dirname(path) not in pairs.DEFAULTS:
             return refused(action, reason, fields)
-    now = _now(scope)
-    soon = now is not None and chain.ends - now < desired.renew_before
-    said = f"it ends in {int((chain.ends - (now or 0)) // pems.DAY)} days" if soon else ""
-    return created(fields, said) if action is Action.CREATE else updated(fields, said)
+    said = _ending(chain, _now(scope), desired.renew_before)
+    if action is Action.CREATE:
+        return created(fields, said)
+    return updated(fields, said) if fields else Delta(Action.NOOP, notice=said)
+
+
+def _ending(chain: pems.Chain, now: float | None, before: float) -> str:
+    """That it is time to have it renewed, "" while it is not."""
+    if now is None or chain.ends - now >= before:
+        return ""
+    if chain.ends <= now:
+        return f"it ended on {pems.date(chain.ends)}; have it renewed"
+    days = int((chain.ends - now) // pems.DAY)
+    return f"it ends in {days} day{'' if days == 1 else 's'}; have it renewed"
 
 
 def _now(scope: Scope) -> float | None:

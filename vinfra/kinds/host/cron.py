@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import bringers, compare, created, deleted, later, own_identity, refused, updated
+from vinfra.kinds.host import accounts
 from vinfra.kinds.host.files import contents, paths
 from vinfra.kinds.host.schedules import crontab
 from vinfra.model import spec as shape
@@ -33,6 +34,7 @@ DAEMONS = ("/usr/sbin/cron", "/usr/sbin/crond")
 PACKAGES = {"debian": "cron", "redhat": "cronie", "suse": "cronie"}
 FILES = Exec(("ls", "-A", "-1", "--", FOLDER))
 NO_SUCH_FILE = 2
+LONGEST = 998  # Debian's cron passes over the file of a longer command (MAX_COMMAND in cron.h), and tells its log alone
 
 
 class Spec(shape.Spec):
@@ -66,8 +68,10 @@ def check(name: str, desired: shape.Spec | None) -> str:
 
 
 def _lines(desired: Spec) -> str:
-    if not desired.command.strip() or "\n" in desired.command:
-        return "command is one line; write a script under files for more"
+    if not desired.command.strip() or any(ord(letter) < 32 and letter != "\t" for letter in desired.command):
+        return "command is one line without control characters; write a script under files for more"
+    if len(contents.encoded(desired.command.replace("%", r"\%"))) > LONGEST:
+        return f"command is longer than {LONGEST} bytes, and cron would not take it; write a script under files"
     if r"\%" in desired.command:
         return r"command: write % alone, for vinfra escapes it for cron; \% would reach the shell as it is"
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*\$?", desired.user):
@@ -98,6 +102,11 @@ def ask(scope: Scope, _answers: Answers) -> Iterable[Question]:
     if files:
         yield from paths.ask([*files, *DAEMONS])
     yield from map(ReadFile, files)
+    yield from accounts.ask_names(_users(scope))
+
+
+def _users(scope: Scope) -> list[object]:
+    return [getattr(item.desired, "user", None) for item in scope.wanted]
 
 
 def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
@@ -105,12 +114,17 @@ def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
     files = [file_of(item.address.name) for item in scope.wanted]
     there = paths.read([*files, *DAEMONS], answers) if files else {}
     daemon = any(isinstance(there.get(path), paths.Found) for path in DAEMONS)
-    return {item.address.name: _one(file_of(item.address.name), there, daemon, answers) for item in scope.wanted}
+    found: dict[str, Answer] = {}
+    for item in scope.wanted:
+        nobody = accounts.nobody(getattr(item.desired, "user", None), _users(scope), answers)
+        found[item.address.name] = _one(
+            file_of(item.address.name), there, {"daemon": daemon, "nobody": nobody}, answers
+        )
+    return found
 
 
-def _one(file: str, there: Mapping[str, Any], daemon: bool, answers: Answers) -> Answer:
+def _one(file: str, there: Mapping[str, Any], notes: dict[str, Any], answers: Answers) -> Answer:
     found, raw = there[file], answers.get(ReadFile(file))
-    notes: dict[str, Any] = {"daemon": daemon}
     if isinstance(found, Unknown):
         return found
     if isinstance(found, paths.Nothing):
@@ -142,6 +156,9 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
             return later(action, f"no cron here yet; {found[0]} may bring it", fields)
         package = PACKAGES.get((scope.facts.get("os") or {}).get("family") or "", "cron")
         return refused(action, f"this host has no cron: declare the package {package}", fields)
+    said = accounts.no_user(desired.user, "cron", scope) if answer.notes["nobody"] else ""
+    if said and fields:
+        return refused(action, said, fields)
     if action is Action.CREATE:
         return created(fields)
     found = answer.notes["found"]
@@ -149,11 +166,12 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     if not fields and (odd or answer.notes["text"] != _text(desired)):
         how = f"mode {found.mode}, owner {found.owner}:{found.group}" if odd else "another text"
         fields.append(FieldChange("file", how, "as vinfra writes it"))
-    return updated(fields)
+    return updated(fields) if fields else Delta(Action.NOOP, notice=said)
 
 
 def _spaced(desired: Spec) -> Spec:
-    return desired.model_copy(update={"schedule": " ".join(desired.schedule.split())})
+    schedule, command = " ".join(desired.schedule.split()), desired.command.strip(" \t")
+    return desired.model_copy(update={"schedule": schedule, "command": command})
 
 
 def steps(change: Change, _scope: Scope) -> Sequence[Step]:

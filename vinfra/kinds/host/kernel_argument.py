@@ -46,11 +46,13 @@ class Spec(shape.Spec):
 
 
 def check(name: str, desired: shape.Spec | None) -> str:
-    """Both must be one word for the kernel, and nothing else for the shell that reads GRUB's settings."""
+    """Both must be one word for the kernel, and nothing else for the shell and for GRUB, which read it in scripts."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         return "write the name of an argument, such as intel_iommu, and what stands after its = as its value"
-    if isinstance(desired, Spec) and re.search(r"[\s\"'`$\\]", desired.value):
-        return "a value has no spaces, quotes, $ and \\"
+    if isinstance(desired, Spec) and re.search(r"[^!-~]|[\"'`$\\;&|<>{}#]", desired.value):
+        return (
+            "a value has no spaces, quotes, and none of $ \\ ; & | < > { } #, for GRUB and a shell read it in scripts"
+        )
     return ""
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import changed, compare, created, deleted, own_identity, refused, updated
+from vinfra.kinds.host import accounts
 from vinfra.kinds.host.files import contents, paths
 from vinfra.kinds.host.operations.arguments import Arguments
 from vinfra.kinds.host.schedules import timerunits
@@ -31,7 +32,7 @@ REMOVAL = Removal(when="a run that is under way ends by itself")
 
 FILES = Exec(("ls", "-A", "-1", "--", timerunits.FOLDER))
 NO_SUCH_FILE = 2
-WHEN = ("on_calendar", "on_boot", "interval")
+SHORTEST = 1.0
 
 
 class Spec(shape.Spec):
@@ -65,9 +66,12 @@ def check(name: str, desired: shape.Spec | None) -> str:
         return "write a short name: letters, digits, - and _"
     if not isinstance(desired, Spec) or desired.deferred:
         return ""
-    if not any(getattr(desired, key) for key in WHEN):
+    begins = bool(desired.on_calendar) or desired.on_boot is not None
+    if not begins and desired.interval is None:
         return "say when: on_calendar, on_boot or interval"
-    if desired.interval and not (desired.on_calendar or desired.on_boot):
+    if desired.interval is not None and desired.interval < SHORTEST:
+        return "interval is at least 1s"
+    if desired.interval is not None and not begins:
         return "interval counts from its last run: say on_boot (or on_calendar) too, for the first one"
     if desired.persistent and not desired.on_calendar:
         return "persistent makes up for points in time: it needs on_calendar"
@@ -85,7 +89,12 @@ def _lines(desired: Spec) -> str:
         return "a unit file holds no line breaks and no control characters; write a script under files"
     if odd := [key for key in env if not re.fullmatch(r"[A-Za-z_]\w*", key)]:
         return f"env: {odd[0]!r} is no name of a variable"
-    return f"cwd: {wrong}" if desired.cwd and (wrong := paths.name_problem(desired.cwd)) else ""
+    if desired.user is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?", desired.user):
+        return "user is a user's name or number"
+    if desired.cwd is not None and desired.cwd != "/" and (wrong := paths.name_problem(desired.cwd)):
+        return f"cwd: {wrong}"
+    # A unit file goes on with the next line after a backslash, and forgets spaces at the end of one.
+    return "cwd: a unit file holds no path that ends so" if re.search(r"[\\\s]\Z", desired.cwd or "") else ""
 
 
 identity = own_identity
@@ -109,6 +118,7 @@ def ask(scope: Scope, _answers: Answers) -> Iterable[Question]:
     yield from units.ask(unit for name in names for unit in (_unit(name), f"vinfra-{name}.service"))
     for item in scope.wanted:
         yield from map(_calendar, getattr(item.desired, "on_calendar", None) or ())
+        yield from accounts.ask_names([getattr(item.desired, "user", None)])
 
 
 def _calendar(when: str) -> Exec:
@@ -138,6 +148,8 @@ def _one(item: Resource, found: Mapping[str, units.Unit | Unknown], answers: Ans
     wrong = [answers[_calendar(when)] for when in getattr(item.desired, "on_calendar", None) or ()]
     said = next((raw.err.strip() or "systemd-analyze gave no reason" for raw in wrong if not raw.ok), "")
     notes: dict[str, Any] = {"texts": tuple(texts), "timer": timer, "service": service, "calendar": said}
+    user = getattr(item.desired, "user", None)
+    notes["nobody"] = accounts.nobody(user, [user], answers)
     if texts == [None, None]:
         return Absent(notes)
     on = timer.active in units.ON and timer.file_state in units.ENABLED
@@ -156,7 +168,8 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     fields = [item for item in compare(actual, desired) if actual is not None or item.after is not False]
     if not (scope.facts.get("systemd") or {}).get("running"):
         return refused(action, "systemd does not run on this host; declare it under cron", fields)
-    if reason := answer.notes["calendar"] or _lines(desired):
+    stranger = accounts.no_user(desired.user or "", "systemd", scope) if answer.notes["nobody"] and fields else ""
+    if reason := answer.notes["calendar"] or _lines(desired) or stranger:
         return refused(action, reason, fields)
     if action is Action.CREATE:
         return created(fields)
@@ -242,4 +255,4 @@ def listing(_scope: Scope, answers: Answers) -> Iterable[Listed]:
     for name in _ours(answers):
         told = timerunits.fields(*(answers[ReadFile(path)].text for path in timerunits.files(name)))
         shown = {key: list(value) if isinstance(value, tuple) else value for key, value in told.items() if value}
-        yield Listed(name, {key: f"{item:g}s" if isinstance(item, float) else item for key, item in shown.items()})
+        yield Listed(name, {key: timerunits.span(one) if isinstance(one, float) else one for key, one in shown.items()})

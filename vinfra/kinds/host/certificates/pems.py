@@ -50,7 +50,10 @@ def read(pem: str) -> Chain | str:
         first, digest = found[0], sha256(found[0].public_bytes(Encoding.DER)).hexdigest()
         names, issuer = _names(first), first.issuer.rfc4514_string()
         begins, ends = first.not_valid_before_utc.timestamp(), first.not_valid_after_utc.timestamp()
-    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, UnsupportedAlgorithm):
+    except (
+        *(ValueError, x509.InvalidVersion, x509.DuplicateExtension),
+        *(x509.UnsupportedGeneralNameType, UnsupportedAlgorithm),
+    ):
         return "this is no certificate in PEM (-----BEGIN CERTIFICATE-----)"
     for number, (one, above) in enumerate(pairwise(found), 1):
         try:
@@ -87,7 +90,10 @@ def problem(pem: str, key: str) -> str:
     except (ValueError, UnsupportedAlgorithm):
         return "the key is no private key in PEM (-----BEGIN PRIVATE KEY-----)"
     form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    mine, theirs = private.public_key(), chain.certificates[0].public_key()
+    try:
+        mine, theirs = private.public_key(), chain.certificates[0].public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return "the certificate is for a sort of key that vinfra does not know"
     return (
         "" if mine.public_bytes(*form) == theirs.public_bytes(*form) else "the key does not belong to the certificate"
     )

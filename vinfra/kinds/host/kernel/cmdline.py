@@ -19,9 +19,16 @@ def given(line: str, name: str, value: str) -> bool:
     return word(name, value) in line.split()
 
 
+LINUX = re.compile(r"^### BEGIN /etc/grub\.d/10_linux ###$(.*?)^### END ", re.MULTILINE | re.DOTALL)
+
+
 def menu(text: str) -> list[str]:
-    """The command lines of all entries of GRUB's menu."""
-    found = re.findall(r"^\s*linux(?:16|efi)?\s+\S+(.*)$", text, re.MULTILINE)
+    """The command lines of the entries of GRUB's menu for this system's kernels.
+
+    Others are there too, such as those of memtest86+ or of another system: they get no argument of ours.
+    """
+    own = LINUX.search(text)
+    found = re.findall(r"^\s*linux(?:16|efi)?\s+\S+(.*)$", own[1] if own else text, re.MULTILINE)
     return [line.strip() for line in found]
 
 

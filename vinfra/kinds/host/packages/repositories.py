@@ -39,6 +39,8 @@ class Fields(Protocol):
     def priority(self) -> int | None: ...
     @property
     def pin(self) -> str | None: ...
+    @property
+    def key_url(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,13 @@ def words_problem(desired: Fields) -> str:
                 return f"{key}: {word!r} must be one word"
     if wrong := [uri for uri in desired.uris or () if not re.match(r"[a-z+]+:/", uri)]:
         return f"{wrong[0]!r} is no address, such as https://apt.example.org/debian"
+    addresses = (*(desired.uris or ()), desired.metalink or "", desired.key_url or "")
+    if any(re.match(r"[a-z+]+://[^/@]*:[^/@]*@", where) for where in addresses):
+        return "everybody may read an address, so no password stands in it; apt has /etc/apt/auth.conf.d for that"
+    if desired.priority is not None and not (desired.priority and -32768 <= desired.priority <= 32767):
+        return "priority is -32768 to 32767 and not 0: with any other one no apt runs any more"
+    if desired.pin and not re.fullmatch(r"(release|version|origin) .*\S.*", desired.pin):
+        return "pin begins with release, version or origin, as in apt_preferences(5)"
     if any(kind not in ("deb", "deb-src") for kind in desired.types):
         return "types are deb and deb-src"
     exact = [suite for suite in desired.suites or () if suite.endswith("/")]

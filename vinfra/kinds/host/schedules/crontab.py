@@ -31,7 +31,7 @@ def schedule_problem(text: str) -> str:
 
 
 def _fits(item: str, least: int, most: int, names: tuple[str, ...]) -> bool:
-    match = re.fullmatch(r"(\*|\w+)(?:-(\w+))?(?:/(\d+))?", item)
+    match = re.fullmatch(r"(\*|\w+)(?:-(\w+))?(?:/(\d+))?", item, re.ASCII)
     if not match:
         return False
     first, last, step = match.groups()
@@ -64,21 +64,21 @@ class Job:
 def written(job: Job) -> str:
     """The file. To cron a % ends the command and begins its standard input, so each is escaped."""
     env = "".join(f'{name}="{value}"\n' for name, value in job.env.items())
-    line = job.command.replace("%", r"\%")
+    line = job.command.strip(" \t").replace("%", r"\%")
     return f"{env}{' '.join(job.schedule.split())} {job.user} {line}\n"
 
 
 def parsed(text: str) -> Job | None:
     """One of our files read back; None when it holds anything else."""
     env: dict[str, str] = {}
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [line for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")]
     for line in lines[:-1]:
         match = re.fullmatch(r'\s*([A-Za-z_]\w*)\s*=\s*"?(.*?)"?\s*', line)
         if not match:
             return None
         env[match[1]] = match[2]
     width = 1 if lines and lines[-1].startswith("@") else 5
-    words = lines[-1].split(None, width + 1) if lines else []
+    words = re.split(r"[ \t]+", lines[-1].strip(" \t"), maxsplit=width + 1) if lines else []
     if len(words) != width + 2:
         return None
     return Job(" ".join(words[:width]), words[width], words[-1].replace(r"\%", "%"), env)

@@ -18,22 +18,33 @@ def files(name: str) -> tuple[str, str]:
 
 
 def quoted(argument: str) -> str:
-    """One argument as systemd.service(5) reads it: in quotes, with nothing expanded."""
-    escaped = argument.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    """A word as systemd.syntax(7) reads it: in quotes, no specifier expanded. In `Environment=` a $ is just a $."""
+    escaped = argument.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return escaped if re.fullmatch(r"[\w@+=:,./-]+", argument) else f'"{escaped}"'
 
 
+def command_line(run: Sequence[str]) -> str:
+    """Arguments as systemd.service(5) reads them: nothing is expanded in these either."""
+    return " ".join(quoted(argument).replace("$", "$$") for argument in run)
+
+
 def taken_apart(line: str) -> tuple[str, ...]:
-    """The arguments of a command line that `quoted` wrote."""
+    """The words of a line that `quoted` wrote."""
     try:
-        return tuple(word.replace("%%", "%").replace("$$", "$") for word in shlex.split(line))
+        return tuple(word.replace("%%", "%") for word in shlex.split(line))
     except ValueError:
         return (line,)
 
 
+def span(value: float) -> str:
+    """A span as systemd.time(7) reads it: in seconds, never with an exponent."""
+    exact = repr(float(value))
+    return (f"{value:.9f}" if "e" in exact else exact).removesuffix(".0") + "s"
+
+
 def seconds(value: float | None) -> tuple[str, ...]:
-    """A span as we write it: whole seconds."""
-    return () if value is None else (f"{value:g}s",)
+    """The one value of a directive, none where nothing is said."""
+    return () if value is None else (span(value),)
 
 
 def directives(said: Mapping[str, Any]) -> dict[str, tuple[str, Directives]]:
@@ -45,9 +56,9 @@ def directives(said: Mapping[str, Any]) -> dict[str, tuple[str, Directives]]:
         "interval": ("Timer", (("OnUnitActiveSec", seconds(said.get("interval"))),)),
         "persistent": ("Timer", (("Persistent", ("true",) if said.get("persistent") else ()),)),
         "randomized_delay": ("Timer", (("RandomizedDelaySec", seconds(said.get("randomized_delay"))),)),
-        "run": ("Service", (("ExecStart", (" ".join(map(quoted, said.get("run") or ())),)),)),
+        "run": ("Service", (("ExecStart", (command_line(said.get("run") or ()),)),)),
         "user": ("Service", (("User", (said["user"],) if said.get("user") else ()),)),
-        "cwd": ("Service", (("WorkingDirectory", (said["cwd"],) if said.get("cwd") else ()),)),
+        "cwd": ("Service", (("WorkingDirectory", (said["cwd"].replace("%", "%%"),) if said.get("cwd") else ()),)),
         "env": ("Service", (("Environment", env),)),
         "timeout": ("Service", (("TimeoutStartSec", seconds(said.get("timeout"))),)),
         "hardened": ("Service", tuple((key, (value,) if said.get("hardened") else ()) for key, value in HARDENING)),
@@ -68,10 +79,10 @@ def texts(name: str, said: Mapping[str, Any]) -> tuple[str, str]:
 def told(text: str) -> dict[str, tuple[str, ...]]:
     """What a unit file sets, each directive with all its values."""
     found: dict[str, tuple[str, ...]] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         key, equals, value = line.partition("=")
         if equals and line[:1] not in "#;":
-            found[key.strip()] = (*found.get(key.strip(), ()), value.strip())
+            found[key.strip()] = (*found.get(key.strip(), ()), value.strip(" \t"))
     return found
 
 
@@ -85,9 +96,9 @@ def fields(timer: str, service: str) -> dict[str, Any]:
         "interval": _span(known.get("OnUnitActiveSec")),
         "persistent": _last(known.get("Persistent")) == "true",
         "randomized_delay": _span(known.get("RandomizedDelaySec")),
-        "run": taken_apart(_last(known.get("ExecStart")) or ""),
+        "run": tuple(word.replace("$$", "$") for word in taken_apart(_last(known.get("ExecStart")) or "")),
         "user": _last(known.get("User")),
-        "cwd": _last(known.get("WorkingDirectory")),
+        "cwd": cwd.replace("%%", "%") if (cwd := _last(known.get("WorkingDirectory"))) else None,
         "env": env or None,
         "timeout": _span(known.get("TimeoutStartSec")),
         "hardened": all(_last(known.get(key)) == value for key, value in HARDENING),
