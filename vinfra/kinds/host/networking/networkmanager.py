@@ -19,22 +19,27 @@ MODE = "0600"
 ACTIVE = Ask(("nmcli", "-t", "-f", "UUID,DEVICE,FILENAME", "connection", "show", "--active"))
 BOND = ("lacp_rate", "xmit_hash_policy", "primary")
 # interface, its connection, those of its ports: what can be changed without starting anew is, and then new ports are
-# plugged in; what starts brings its ports by itself. What takes longer (status 3) goes on meanwhile. A port that
-# somebody else plugs in while the daemon does it is lost, so that is waited for, five seconds at most.
+# plugged in; what starts brings its ports by itself. What takes longer (status 3) goes on meanwhile. A bond that
+# becomes a port starts anew, with its own ports and VLANs, and what ip does to them meanwhile makes the daemon fail:
+# so all of ours that were active are waited for, twelve seconds at most from the beginning.
 UP = """\
+read -r now _ </proc/uptime && end=$((${now%%.*} + 12))
+ours=$(nmcli -t -f UUID,STATE,FILENAME connection show --active | sed -n 's|:activated:/etc/.*/vinfra-.*||p')
 if [ -e "/sys/class/net/$1" ] && nmcli --wait 8 device reapply "$1" >/dev/null 2>&1; then
 shift 2
 for port; do nmcli --wait 2 connection up uuid "$port" || [ $? = 3 ] || exit; done
 else
 nmcli --wait 8 connection up uuid "$2" || [ $? = 3 ] || exit
-shift 2
+shift
 fi
-read -r up _ </proc/uptime && end=$((${up%%.*} + 5))
-for port; do
-until nmcli -t -f UUID,STATE connection show --active | grep -qx "$port:activated"; do
-read -r up _ </proc/uptime && [ ${up%%.*} -lt $end ] || break 2
-sleep 0.2
+while active=$(nmcli -t -f UUID,STATE connection show --active); do
+missing=
+for one in $ours "$@"; do
+case $active in *"$one:activated"*) ;; *) missing=$one ;; esac
 done
+read -r now _ </proc/uptime
+[ -n "$missing" ] && [ ${now%%.*} -lt $end ] || break
+sleep 0.3
 done"""
 
 
