@@ -18,21 +18,27 @@ FOLDER = "/etc/NetworkManager/system-connections"
 MODE = "0600"
 ACTIVE = Ask(("nmcli", "-t", "-f", "UUID,DEVICE,FILENAME", "connection", "show", "--active"))
 BOND = ("lacp_rate", "xmit_hash_policy", "primary")
-# interface, its connection, those of its ports: what can be changed without starting anew is, and then new ports are
-# plugged in; what starts brings its ports by itself. What takes longer (status 3) goes on meanwhile. A port that
-# somebody else plugs in while the daemon does it is lost, so that is waited for, five seconds at most.
+# interface, its connection, its new ports: what can be changed without starting anew is, and then new ports are plugged
+# in; what starts brings its ports by itself. What takes longer (status 3) goes on meanwhile. A bond that becomes a port
+# starts anew, and its own ports with it; a port that ip plugs in meanwhile the daemon loses. So they are waited for,
+# eight seconds at most, by what the kernel shows: nmcli would cost a slow host more time than it waits.
 UP = """\
-if [ -e "/sys/class/net/$1" ] && nmcli --wait 8 device reapply "$1" >/dev/null 2>&1; then
-shift 2
-for port; do nmcli --wait 2 connection up uuid "$port" || [ $? = 3 ] || exit; done
-else
-nmcli --wait 8 connection up uuid "$2" || [ $? = 3 ] || exit
-shift 2
+dev=$1 own=$2; shift 2
+wanted=
+for one in /sys/class/net/*/lower_*; do
+for port; do [ "${one##*/}" != "lower_$port" ] || one=; done
+[ ! -e "$one" ] || wanted="$wanted $one"
+done
+if [ -e "/sys/class/net/$dev" ] && nmcli --wait 8 device reapply "$dev" >/dev/null 2>&1; then
+for port; do nmcli --wait 2 connection up id "vinfra-$port" || [ $? = 3 ] || exit; done
+else nmcli --wait 8 connection up uuid "$own" || [ $? = 3 ] || exit
 fi
-read -r up _ </proc/uptime && end=$((${up%%.*} + 5))
-for port; do
-until nmcli -t -f UUID,STATE connection show --active | grep -qx "$port:activated"; do
-read -r up _ </proc/uptime && [ ${up%%.*} -lt $end ] || break 2
+for port; do wanted="$wanted /sys/class/net/$dev/lower_$port"; done
+read -r now _ </proc/uptime && end=$((${now%%.*} + 8))
+for one in $wanted; do
+until [ -e "$one" ]; do
+read -r now _ </proc/uptime
+[ ${now%%.*} -lt $end ] || break 2
 sleep 0.2
 done
 done"""
@@ -135,7 +141,7 @@ def count(name: str, desired: fields.Spec, _was: str | None, ports: tuple[str, .
     load = Exec(("nmcli", "connection", "load", *paths(name), *(path for port in ports for path in paths(port))))
     if not desired.up:
         return (load,)
-    return (load, Exec(("sh", "-c", UP, "sh", name, uuid(name), *map(uuid, ports))))
+    return (load, Exec(("sh", "-c", UP, "sh", name, uuid(name), *ports)))
 
 
 def active(answers: Answers) -> Mapping[str, str]:
