@@ -288,7 +288,7 @@ def test_what_is_listed_can_be_declared(guest: Guest, guest_vinfra: Run, only: O
 @pytest.mark.timeout(900)
 def test_reading_writes_nothing(guest: Guest, guest_vinfra: Run, only: Only) -> None:
     guest_vinfra("apply", only(**WHOLE), "--yes")
-    look = "umount /srv/fast; sync; find /etc /run/lvm /run/lock /run/blkid -newer /run/now 2>/dev/null"
+    look = "umount /srv/fast; sync; find /etc /run/lvm /run/lock /run/blkid -newer /run/now 2>/dev/null; :"
     guest.run("umount /srv/fast; sync; sleep 1; touch /run/now; sleep 1")
     before = guest.run("sha256sum </dev/vg0/fast; sha256sum </dev/vdd")
     more = {**WHOLE, "filesystems": {**WHOLE["filesystems"], "/dev/vdc": "ext4", "/dev/vdd": "xfs"}}
