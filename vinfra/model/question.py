@@ -45,7 +45,7 @@ class Reads:
 # with -p. dumpe2fs(8) and xfs_db(8) with -r open a device for reading alone. lvm(8) takes no lock and keeps neither
 # backup nor hints when called so, and asks the kernel nothing. nft(8) takes all its words for one text of commands,
 # with `;` between. firewall-cmd(1) changes nothing with --info-policy and --list-…. iptables-save(8) writes with -f.
-# sshd(8): -T checks the configuration, prints it and exits.
+# No option of realpath(1) writes. sshd(8): -T checks the configuration, prints it and exits.
 _SIMULATE = ("-s", "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "-o", "Dir::Log::Planner=/dev/null")
 _LVM = ("--readonly", "--nohints", "--reportformat", "json", "--units", "b", "--nosuffix", "-o")
 READ_ONLY: dict[str, tuple[Reads, ...]] = {

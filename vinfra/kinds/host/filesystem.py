@@ -16,7 +16,7 @@ from vinfra.model.change import Change, Delta, FieldChange, Undo
 from vinfra.model.kind import Answers, Removal, Scope
 from vinfra.model.question import Question
 from vinfra.model.spec import field
-from vinfra.model.step import Exec, Step
+from vinfra.model.step import Step
 from vinfra.model.values import Flag, Text
 
 NAME = "host.filesystem"
@@ -141,7 +141,7 @@ def _new(desired: Spec, look: devices.Look, notes: Mapping[str, Any], scope: Sco
     fields = lvm.fresh(list(compare(None, desired)))
     if look.problem and (found := lvm.bringing(scope, look.name)):
         return later(Action.CREATE, f"{look.problem}; {found[0]} may bring it", fields)
-    if said := notes["rival"] or devices.objection(look):
+    if said := devices.objection(look) or notes["rival"]:
         return refused(Action.CREATE, said, fields)
     if not notes["tools"]:
         program, package = f"mkfs.{desired.type}", making.PACKAGES[desired.type]
@@ -179,7 +179,7 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     found = []
     if "label" in paths:
         words = making.labelling(desired.type, name, at, desired.label or "")
-        found.append(Step(f"label {name} {desired.label}", (Exec(words),)))
+        found.append(Step(f"label {name} {desired.label}", (scripts.run(scripts.LABEL, name, *words),)))
     if "size" in paths:
         call = scripts.run(scripts.GROW, desired.type, name, at)
         found.append(Step(f"grow {desired.type} on {name}", (call,), timeout=NO_LONGER_THAN))
@@ -200,4 +200,6 @@ def undo(change: Change, scope: Scope) -> Undo | str:
     assert isinstance(change.desired, Spec)
     at = next(iter(change.notes["look"].device.mounted), "")
     words = making.labelling(change.desired.type, change.address.name, at, before)
-    return Undo((Step(f"label {change.address.name} {before}", (Exec(words),)),))
+    return Undo(
+        (Step(f"label {change.address.name} {before}", (scripts.run(scripts.LABEL, change.address.name, *words),)),)
+    )

@@ -157,7 +157,7 @@ def _new(name: str, fields: list[FieldChange], notes: Mapping[str, Any], scope: 
         return later(Action.CREATE, f"{mounts[0]} comes before it", fields) if mounts else created(fields)
     if there.problem and (found := lvm.bringing(scope, name)):
         return later(Action.CREATE, f"{there.problem}; {found[0]} may bring it", fields)
-    said = notes["rival"] or devices.objection(there)
+    said = devices.objection(there) or notes["rival"]
     return refused(Action.CREATE, said, fields) if said else created(fields)
 
 

@@ -156,8 +156,6 @@ def _fit(
 
 
 def _objection(look: devices.Look, notes: Mapping[str, Any]) -> str:
-    if notes["rivals"][look.name]:
-        return str(notes["rivals"][look.name])
     if _ours(look, notes):
         return ""
     group = next((one for one in notes["lvm"].groups.values() if look.device and look.device.path in one.devices), None)
@@ -165,7 +163,7 @@ def _objection(look: devices.Look, notes: Mapping[str, Any]) -> str:
         return f"{look.name} is a device of volume group {group.name}"
     if look.device is not None and look.device.path in notes["lvm"].orphans:
         return f"{look.name} is a physical volume of no group; if nobody needs it, pvremove {look.name}"
-    return devices.objection(look)
+    return devices.objection(look) or str(notes["rivals"][look.name])
 
 
 def _ours(look: devices.Look, notes: Mapping[str, Any]) -> bool:

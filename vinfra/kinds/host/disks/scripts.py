@@ -88,6 +88,15 @@ blkid -p -o value -s UUID -- "$device" | identified || :
 ! command -v udevadm >/dev/null || udevadm settle --timeout=10 || :
 """
 )
+# Words: the device, then what gives it a label. Of a device that is mounted udev hears nothing by itself, and LABEL=…
+# would not be found.
+LABEL = """\
+device=$1
+shift
+"$@" || exit
+sync
+! command -v udevadm >/dev/null || udevadm trigger --action=change --settle "$(readlink -f -- "$device")" || :
+"""
 # Words: the type, the device, where it is mounted or "". A file system that is not mounted is checked before it grows;
 # xfs grows only while it is mounted.
 GROW = """\
@@ -195,6 +204,11 @@ mv -n -- "$part" "$path"
 SWAP_RESIZED = (
     SWAP_FILE
     + """\
+[ ! -e "$path" ] || [ "$(blkid -p -o value -s TYPE -- "$path")" = swap ] || {
+echo "$path is no swap area any more; it stays" >&2
+rm -f -- "$part"
+exit 1
+}
 ! grep -q -F -e "$path " /proc/swaps || swapoff -- "$path" || { rm -f -- "$part"; exit 1; }
 mv -f -- "$part" "$path"
 """
