@@ -10,6 +10,7 @@ from vinfra.inventories import pyinfra
 from vinfra.inventories.found import inventory
 from vinfra.model.inventory import Inventory
 from vinfra.model.secret import Known
+from vinfra.pyinfra_connector import _data
 
 
 def ours(text: str, folder: Path, **files: str) -> tuple[Inventory, list[str]]:
@@ -126,3 +127,9 @@ def test_secrets_of_the_environment_stay_with_us(tmp_path: Path, monkeypatch: py
     mask.note_variable("CANARY_TOKEN")
     made, _ = ours("import os\nweb = [('a', {'seen': 'CANARY_TOKEN' in os.environ})]\n", tmp_path)
     assert made.hosts["a"].variables["seen"] == "false"
+
+
+def test_our_connector_gives_text_without_ansibles_word_for_it() -> None:
+    told = {"ansible_user": "root", "ansible_port": 22, "note": {"__ansible_unsafe": "{{ x }}"}, "list": [{"a": 1}]}
+    assert _data("a", told, "/ssh_config")["note"] == "{{ x }}"
+    assert _data("a", told, "/ssh_config")["list"] == [{"a": 1}]

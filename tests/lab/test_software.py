@@ -222,6 +222,25 @@ def test_a_timer_runs_its_program(vinfra: Run, clean_host: LabHost, ssh: Ssh, tm
     )
 
 
+def test_what_a_timer_is_given_reaches_its_program_as_it_is(
+    vinfra: Run, clean_host: LabHost, ssh: Ssh, tmp_path: Path
+) -> None:
+    """systemd takes $, % and backslashes in each place otherwise, and no span with an exponent."""
+    odd = {"A": "a$b ${c} 5%h", "B": 'c\\ "d"', "C": " é "}
+    words = ["$HOME ${A} 5%h", 'q\\ "r"', "it's", ""]
+    shown = 'printf "%s\\n" "$@" "$A" "$B" "$C" "$PWD" >/home/ops/said'
+    tick = {"run": ["/bin/sh", "-c", shown, "sh", *words], "env": odd, "cwd": "/srv/5%h", "on_calendar": ["*:*:*"]}
+    long = {"run": ["/bin/true"], "on_boot": "0s", "interval": "30d", "timeout": "12d"}
+    wish = {"directories": {"/srv/5%h": {}}, "timers": {"tick": {**tick, "user": "ops"}, "long": long}}
+    settled(vinfra, blueprint(tmp_path, {clean_host.name: wish}))
+    assert awaited(ssh, clean_host, "cat /home/ops/said").splitlines() == [*words, *odd.values(), "/srv/5%h"]
+    told = ssh(
+        clean_host, "systemctl show vinfra-long.timer vinfra-long.service -p TimersMonotonic -p TimeoutStartUSec"
+    )
+    assert "OnUnitActiveUSec=4w 2d" in told.stdout
+    assert "TimeoutStartUSec=1w 5d" in told.stdout
+
+
 def awaited(ssh: Ssh, host: LabHost, command: str, seconds: float = 15) -> str:
     """What a command says as soon as it says something."""
     end = time.monotonic() + seconds

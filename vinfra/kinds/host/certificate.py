@@ -177,20 +177,10 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
             return later(action, reason, fields)
         if reason and dirname(path) not in pairs.DEFAULTS:
             return refused(action, reason, fields)
-    said = _ending(chain, _now(scope), desired.renew_before)
+    said = pems.ending(chain, _now(scope), desired.renew_before)
     if action is Action.CREATE:
         return created(fields, said)
     return updated(fields, said) if fields else Delta(Action.NOOP, notice=said)
-
-
-def _ending(chain: pems.Chain, now: float | None, before: float) -> str:
-    """That it is time to have it renewed, "" while it is not."""
-    if now is None or chain.ends - now >= before:
-        return ""
-    if chain.ends <= now:
-        return f"it ended on {pems.date(chain.ends)}; have it renewed"
-    days = int((chain.ends - now) // pems.DAY)
-    return f"it ends in {days} day{'' if days == 1 else 's'}; have it renewed"
 
 
 def _now(scope: Scope) -> float | None:
@@ -230,10 +220,14 @@ def _objection(name: str, desired: Spec, answer: Present | Absent, scope: Scope,
             return f"there is a {found.sort} at {path}; remove it first"
         if f"file:{path}" in scope.siblings:
             return f"{path} is under files too; have it in one place"
-    key = getattr(answer.actual, "key", None) if isinstance(answer, Present) else None
-    if key and key != desired.key and not scope.mine(name):
-        where = answer.notes["where"][1]
-        return f"another key is at {where}, and nobody could bring it back; move it away, or `vinfra adopt` it"
+    there, key = (getattr(answer.actual, part, None) if isinstance(answer, Present) else None for part in WHOLE)
+    if key == desired.key or scope.mine(name):
+        return ""
+    where, key_path = answer.notes["where"]
+    if there and not pems.alone(there):
+        return f"something else than a certificate is at {where}; move it away, or `vinfra adopt` it"
+    if key:
+        return f"another key is at {key_path}, and nobody could bring it back; move it away, or `vinfra adopt` it"
     return ""
 
 

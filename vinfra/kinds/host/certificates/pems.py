@@ -39,6 +39,16 @@ def date(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
 
 
+def ending(chain: Chain, now: float | None, before: float) -> str:
+    """That it is time to have it renewed, "" while it is not."""
+    if now is None or chain.ends - now >= before:
+        return ""
+    if chain.ends <= now:
+        return f"it ended on {date(chain.ends)}; have it renewed"
+    days = int((chain.ends - now) // DAY)
+    return f"it ends in {days} day{'' if days == 1 else 's'}; have it renewed"
+
+
 def read(pem: str) -> Chain | str:
     """A chain, the certificate itself first; or in a sentence what is wrong with it."""
     from cryptography import x509
@@ -61,6 +71,11 @@ def read(pem: str) -> Chain | str:
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             return f"certificate {number} was not signed by the next one; put the host's own first, then its issuers"
     return Chain(names, issuer, begins, ends, digest, tuple(found))
+
+
+def alone(text: str) -> bool:
+    """Whether a file holds certificates and nothing that could not be had again."""
+    return "PRIVATE KEY-----" not in text and not isinstance(read(text), str)
 
 
 def _names(certificate: Any) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ def given(line: str, name: str, value: str) -> bool:
     return word(name, value) in line.split()
 
 
-LINUX = re.compile(r"^### BEGIN /etc/grub\.d/10_linux ###$(.*?)^### END ", re.MULTILINE | re.DOTALL)
+LINUX = re.compile(r"^### BEGIN /etc/grub\.d/10_linux\w* ###$(.*?)^### END ", re.MULTILINE | re.DOTALL)
+ENTRY = re.compile(r"^\s*linux(?:16|efi)?\s+\S+(.*)$", re.MULTILINE)
 
 
 def menu(text: str) -> list[str]:
@@ -27,8 +28,7 @@ def menu(text: str) -> list[str]:
 
     Others are there too, such as those of memtest86+ or of another system: they get no argument of ours.
     """
-    own = LINUX.search(text)
-    found = re.findall(r"^\s*linux(?:16|efi)?\s+\S+(.*)$", own[1] if own else text, re.MULTILINE)
+    found = ENTRY.findall("".join(LINUX.findall(text))) or ENTRY.findall(text)
     return [line.strip() for line in found]
 
 
