@@ -36,7 +36,7 @@ from vinfra.report.journal import state_directory
 from vinfra.stages.discover import Search, finish, survey
 from vinfra.stages.expand import expand
 from vinfra.stages.judge import judge
-from vinfra.stages.load import load, load_site
+from vinfra.stages.load import contents, load, load_site
 from vinfra.stages.validate import validate as check
 from vinfra.text.inventory import read_inventory
 from vinfra.text.site import read_site
@@ -278,7 +278,7 @@ def inventory_of(named: Path | None, observer: Observer = NOBODY, *, refresh: bo
 
 def _own(file: Path) -> tuple[Inventory, list[Problem]]:
     try:
-        document = parse(file.read_bytes(), str(file))
+        document = parse(contents(file), str(file))
     except OSError as error:
         raise UsageError(f"cannot read the inventory {file}: {error.strerror or error}") from None
     inventory, problems = read_inventory(document)

@@ -98,6 +98,18 @@ def test_devices_and_machines_become_hosts(ask: Asking, server: Server) -> None:
     )
 
 
+def test_a_name_that_no_host_can_have_is_left_out_and_the_others_stay(ask: Asking, server: Server) -> None:
+    server.objects["/api/dcim/devices/"] = [
+        device(1, "Core Switch 1", "10.0.0.9/24"),
+        device(2, "hv01", "10.0.0.11/24"),
+    ]
+    made, problems = ask()
+    assert problems == []
+    assert "hv01" in made.hosts
+    assert "Core Switch 1" not in made.hosts
+    assert any(told.startswith("inventory: Core Switch 1 left out: its name") for told in made.warnings)
+
+
 def test_what_stands_in_netbox_is_never_a_template(ask: Asking, server: Server) -> None:
     odd = {"note": "{{ lookup('pipe', 'id') }}", "list": ["{{ workers }}"]}
     server.objects["/api/dcim/devices/"] = [

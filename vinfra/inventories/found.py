@@ -22,7 +22,7 @@ from vinfra.text.pattern import ALL, INCLUDED
 from vinfra.text.settings import Settings
 from vinfra.text.template import RESERVED, render
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MANY = 5  # warnings of one sort
 
@@ -151,7 +151,7 @@ class _Making:
             self._say(self.found.entries[name].position, name, "a host and a group have this name; rename one of them")
         elif name == INCLUDED:
             self._say(self.found.position(), name, f"the name {name!r} is vinfra's own; rename the group")
-        elif not _NAME.fullmatch(name):
+        elif not NAME.fullmatch(name):
             message = "vinfra takes names of letters, digits, dot, _ and -, that begin with a letter or digit"
             self._say(self.found.position(), f"group {name}", message)
         else:
@@ -168,7 +168,7 @@ class _Making:
         except Unfit as fault:
             self._say(entry.position, f"{entry.name}.{fault.path}".rstrip("."), str(fault))
             return Host(entry.name, position=entry.position, groups=groups)  # so that nobody misses it besides
-        if entry.name in (ALL, INCLUDED) or not _NAME.fullmatch(entry.name):
+        if entry.name in (ALL, INCLUDED) or not NAME.fullmatch(entry.name):
             message = "no name for a host of vinfra's: letters, digits, dot, _ and -; give it a name and an address"
             self._say(entry.position, entry.name, message)
             return None

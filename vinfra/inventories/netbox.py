@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from vinfra.errors import UsageError
 from vinfra.inventories import netbox_api, netbox_copy
 from vinfra.inventories.ansible_values import Reveal
-from vinfra.inventories.found import Entry, Found, Set, Settled, Unmanaged
+from vinfra.inventories.found import NAME, Entry, Found, Set, Settled, Unmanaged
 from vinfra.model.source import Problem
 from vinfra.model.values import Literal as Fixed
 from vinfra.model.values import Plain, Seconds, Text
@@ -218,5 +218,7 @@ def hosts_settings(name: str, variables: dict[str, Any], found: Found) -> dict[s
         raise Unmanaged("it has no name in NetBox")
     if not address:
         raise Unmanaged("it has no primary IP in NetBox")
+    if not NAME.fullmatch(name):
+        raise Unmanaged("its name in NetBox is no host's: letters, digits, dot, _ and -, a letter or digit first")
     written = {key: Settled(value) for key, value in ssh.items() if not (key == "jump" and name in value)}
     return {**written, "address": Plain(address)}

@@ -47,6 +47,8 @@ def read(source: Source, sort: str, reveal: Reveal, keeping: Keeping) -> tuple[I
     file = source.file.expanduser()
     if not file.exists():
         raise UsageError(f"cannot read the inventory {file}: No such file or directory")
+    if not file.is_file() and not file.is_dir():
+        raise UsageError(f"cannot read the inventory {file}: not a regular file")
     if sort == PYINFRA:
         return found.inventory(pyinfra.read(file), pyinfra.settings)
     if sort == NETBOX:
@@ -92,9 +94,10 @@ def _begins(file: Path, start: bytes) -> bool:
 
 def _content(file: Path, size: int = -1) -> bytes:
     try:
-        if file.stat().st_size > _LARGEST:
-            raise UsageError(f"cannot read the inventory {file}: larger than {_LARGEST >> 20}MiB")
-        with file.open("rb") as stream:
-            return stream.read(size)
+        with file.open("rb") as stream:  # which may be a pipe or a device, of no size beforehand
+            content = stream.read(size if size >= 0 else _LARGEST + 1)
     except OSError as error:
         raise UsageError(f"cannot read the inventory {file}: {error.strerror or error}") from None
+    if len(content) > _LARGEST:
+        raise UsageError(f"cannot read the inventory {file}: larger than {_LARGEST >> 20}MiB")
+    return content

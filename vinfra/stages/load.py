@@ -46,12 +46,13 @@ def load_site(site: Path | None, inventory: Path | None) -> Document | None:
     try:
         if site is None and not file.exists() and not file.is_symlink():  # a link to nothing must not pass for no file
             return None
-        return parse(_bytes(file), str(file))
+        return parse(contents(file), str(file))
     except OSError as error:
         raise UsageError(f"cannot read the site file {file}: {error.strerror or error}") from None
 
 
-def _bytes(file: Path) -> bytes:
+def contents(file: Path) -> bytes:
+    """What is in a file. Raises OSError, also for what is no regular file or too large."""
     if file.exists() and not file.is_file() and not file.is_dir():
         raise OSError(errno.EINVAL, "not a regular file")
     if file.stat().st_size > LARGEST:
@@ -98,7 +99,7 @@ class _Reading:
     def _read(self, file: str) -> Document:
         found = self.documents.get(file)
         if found is None:
-            data = self._given[file] if file in self._given else _bytes(Path(file))
+            data = self._given[file] if file in self._given else contents(Path(file))
             self._digests[file] = hashlib.sha256(data).hexdigest()
             self._digest.update(b"%d\n" % len(data) + data)
             found = self.documents[file] = parse(data, file)
