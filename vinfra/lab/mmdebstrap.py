@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vinfra.errors import VinfraError
@@ -21,9 +21,10 @@ def workplace() -> Iterator[Path]:
     """A folder to build in: in memory if there is room, as dpkg waits for the disk thousands of times."""
     place = memory() or tempfile.gettempdir()
     for old in Path(place).glob(f"{_PREFIX}*"):
-        # A build that was killed left it; none takes an hour.
-        if time.time() - old.stat().st_mtime > 3600:
-            shutil.rmtree(old, ignore_errors=True)
+        # A build that was killed left it; none takes an hour. One that has just ended takes it away itself.
+        with suppress(FileNotFoundError):
+            if time.time() - old.stat().st_mtime > 3600:
+                shutil.rmtree(old, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place) as work:
         yield Path(work)
 
@@ -37,7 +38,8 @@ def run(
     *options: str,
 ) -> None:
     """Fill the folder `tree` with packages of a Debian suite and what they depend on. Raises VinfraError."""
-    arguments = ["mmdebstrap", "--mode=root", f"--include={','.join(packages)}", *options]
+    # What it mounts in the tree (/proc, /sys) is nobody else's, and goes with it.
+    arguments = ["unshare", "--mount", "mmdebstrap", "--mode=root", f"--include={','.join(packages)}", *options]
     arguments += ['--aptopt=Acquire::Languages "none"', suite, str(tree), *(source.line() for source in found)]
     environment = os.environ | {"TMPDIR": str(tree.parent), "LC_ALL": "C"}
     log: list[str] = []
