@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import yaml
 
 from vinfra import engine, lab
-from vinfra.kinds.kvm import nocloud
+from vinfra.kinds.kvm.seeds import nocloud
 from vinfra.lab import Lab, LabHost, guest
 from vinfra.model.action import Impact
 from vinfra.model.request import Consent, Request

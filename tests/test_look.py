@@ -13,7 +13,7 @@ import pytest
 from tests.pretend import GIB, World, volume
 from vinfra import engine
 from vinfra.errors import ExitCode, RefusedError
-from vinfra.kinds.kvm import storage
+from vinfra.kinds.kvm.volumes import storage
 from vinfra.model.action import Action, Verdict
 from vinfra.model.change import Change
 from vinfra.model.mark import Birth

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vinfra.kinds.kvm import acceleration, hypervisor
-from vinfra.kinds.kvm.acceleration import ACCELERATOR, GUEST, SCRIPT
+from vinfra.kinds.kvm import hypervisor
+from vinfra.kinds.kvm.hypervisors import acceleration
+from vinfra.kinds.kvm.hypervisors.acceleration import ACCELERATOR, GUEST, SCRIPT
 from vinfra.kinds.registry import KINDS
 from vinfra.model.question import Raw
 from vinfra.model.spec import Deferred

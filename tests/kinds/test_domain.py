@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from vinfra.kinds.kvm import domain, virsh
+from vinfra.kinds.kvm import domain
+from vinfra.kinds.kvm.reading import virsh
 from vinfra.kinds.registry import KINDS
 from vinfra.model.kind import Part, Tenant
 from vinfra.model.question import Raw

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vinfra.kinds.kvm import domain, domain_xml, hardware, virsh
-from vinfra.kinds.kvm.domain_xml import ASPECTS
-from vinfra.kinds.kvm.ports import mac
+from vinfra.kinds.kvm import domain
+from vinfra.kinds.kvm.domains import domain_xml, hardware
+from vinfra.kinds.kvm.domains.domain_xml import ASPECTS
+from vinfra.kinds.kvm.domains.ports import mac
+from vinfra.kinds.kvm.reading import virsh
 from vinfra.model.kind import Scope
 from vinfra.model.question import Raw
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vinfra.kinds.kvm import scripts
+from vinfra.kinds.kvm.volumes import scripts
 
 IMAGE = b"QFI\xfb" + bytes(range(256)) * 4000
 SUM = sha256(IMAGE).hexdigest()

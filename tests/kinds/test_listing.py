@@ -9,8 +9,8 @@ from vinfra.kinds.host import cron, repository, timer
 from vinfra.kinds.host import listing as host
 from vinfra.kinds.host.packages import sources
 from vinfra.kinds.host.schedules import timerunits
-from vinfra.kinds.kvm import listing as kvm
-from vinfra.kinds.kvm import virsh
+from vinfra.kinds.kvm.reading import listing as kvm
+from vinfra.kinds.kvm.reading import virsh
 from vinfra.kinds.registry import KINDS
 from vinfra.model.kind import Listed, Lists, Scope
 from vinfra.model.mark import Birth, Mark, State

@@ -9,7 +9,9 @@ import yaml
 from pycdlib import PyCdlib
 from pydantic import ValidationError
 
-from vinfra.kinds.kvm import nocloud, seed, storage
+from vinfra.kinds.kvm import seed
+from vinfra.kinds.kvm.seeds import nocloud
+from vinfra.kinds.kvm.volumes import storage
 from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
 from vinfra.model.answer import Absent, Present

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from vinfra.kinds.kvm import domain, domain_xml, hardware, virsh
-from vinfra.kinds.kvm.domain_xml import ASPECTS
+from vinfra.kinds.kvm import domain
+from vinfra.kinds.kvm.domains import domain_xml, hardware
+from vinfra.kinds.kvm.domains.domain_xml import ASPECTS
+from vinfra.kinds.kvm.reading import virsh
 from vinfra.lab import Lab, LabHost
 from vinfra.model.kind import Scope
 

@@ -12,7 +12,7 @@ from tests.laws.world import BORN, State, World
 from vinfra.errors import ExitCode
 from vinfra.kinds.host import sysctl
 from vinfra.kinds.host.systemd.units import full
-from vinfra.kinds.kvm.storage import stem
+from vinfra.kinds.kvm.volumes.storage import stem
 from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
 from vinfra.model.change import Change

@@ -10,7 +10,7 @@ import libvirt
 from tests.laws.disk import Entry
 from tests.laws.linux import PACKAGES, Unit, User
 from tests.laws.world import Host
-from vinfra.kinds.kvm import storage
+from vinfra.kinds.kvm.volumes import storage
 from vinfra.model import mark
 from vinfra.model.step import Verb, Virt
 

@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 import libvirt
 
 from tests.laws.disk import Failed
-from vinfra.kinds.kvm import scripts
+from vinfra.kinds.kvm.volumes import scripts
 from vinfra.model.mark import GUEST_NAMESPACE
 from vinfra.model.question import Raw
 from vinfra.model.step import AwaitGuest, Exec, Verb, Virt

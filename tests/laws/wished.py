@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 from tests.laws.wishes import ABSENT, SECRET, Blueprint
 from tests.laws.world import Host, World
 from vinfra.kinds.host.systemd.units import full
-from vinfra.kinds.kvm.storage import file_name
+from vinfra.kinds.kvm.volumes.storage import file_name
 from vinfra.model.values import SIZES
 
 

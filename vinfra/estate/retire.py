@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from vinfra.errors import LeaseLost, RefusedError, TransportError
-from vinfra.kinds.kvm import census
+from vinfra.kinds.kvm.reading import census
 from vinfra.model.claim import now
 from vinfra.model.estate import Estate
 from vinfra.model.machine import DOMAIN

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from vinfra.errors import RefusedError, TransportError, UsageError
 from vinfra.kinds.host import facts as host_facts
-from vinfra.kinds.kvm import census
+from vinfra.kinds.kvm.reading import census
 from vinfra.model.inventory import Host
 from vinfra.model.machine import Machine, Site
 from vinfra.model.outcome import Observer

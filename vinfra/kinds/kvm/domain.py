@@ -9,11 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import SAME, changed, compare, created, deleted, own_identity, refused, updated
-from vinfra.kinds.kvm import acceleration, domain_back, domain_xml, hardware, machine, ownership
-from vinfra.kinds.kvm import listing as everything
-from vinfra.kinds.kvm.domain_xml import ASPECTS, shown
-from vinfra.kinds.kvm.drives import snapshots
-from vinfra.kinds.kvm.virsh import DOMAINS, HYPERVISOR, NETWORKS, POOLS, Found, found, missing
+from vinfra.kinds.kvm.domains import domain_back, domain_xml, hardware, machine
+from vinfra.kinds.kvm.domains.domain_xml import ASPECTS, shown
+from vinfra.kinds.kvm.domains.drives import snapshots
+from vinfra.kinds.kvm.hypervisors import acceleration
+from vinfra.kinds.kvm.reading import listing as everything
+from vinfra.kinds.kvm.reading import ownership
+from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, NETWORKS, POOLS, Found, found, missing
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vinfra.kinds.compare import SAME, no_check, no_references, own_identity
-from vinfra.kinds.kvm import machine
+from vinfra.kinds.kvm.domains import machine
 from vinfra.model.action import Impact
 from vinfra.model.answer import Answer
 from vinfra.model.blueprint import Resource

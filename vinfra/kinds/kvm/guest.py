@@ -8,7 +8,7 @@ from typing import Literal
 from xml.etree import ElementTree
 
 from vinfra.kinds.compare import SAME, created, no_check, own_identity
-from vinfra.kinds.kvm import virsh
+from vinfra.kinds.kvm.reading import virsh
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present

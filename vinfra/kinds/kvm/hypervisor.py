@@ -7,8 +7,8 @@ from typing import Literal
 
 from vinfra.kinds.compare import SAME, bringers, deleted, later, own_identity, refused, updated
 from vinfra.kinds.host.facts import virtualization
-from vinfra.kinds.kvm import acceleration, daemon, nesting
-from vinfra.kinds.kvm.virsh import CAPABILITIES, DOMAINS, NO_SUCH_PROGRAM, found
+from vinfra.kinds.kvm.hypervisors import acceleration, daemon, nesting
+from vinfra.kinds.kvm.reading.virsh import CAPABILITIES, DOMAINS, NO_SUCH_PROGRAM, found
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present, Unknown

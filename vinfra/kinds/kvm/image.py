@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator
 
 from vinfra.kinds.compare import compare, created, deleted, refused
-from vinfra.kinds.kvm import scripts, storage, usage
-from vinfra.kinds.kvm.virsh import DOMAINS, HYPERVISOR, POOLS
+from vinfra.kinds.kvm.reading import usage
+from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, POOLS
+from vinfra.kinds.kvm.volumes import scripts, storage
 from vinfra.model import spec as shape
 from vinfra.model.action import Action
 from vinfra.model.answer import Absent, Answer, Present

@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from vinfra.kinds.compare import because, compare, created, deleted, later, own_identity, refused
-from vinfra.kinds.kvm import listing as everything
-from vinfra.kinds.kvm import network_room, network_xml, ownership, scripts, usage
-from vinfra.kinds.kvm.virsh import DOMAINS, HYPERVISOR, NETWORKS, Found, found, missing
+from vinfra.kinds.kvm.networks import network_room, network_xml
+from vinfra.kinds.kvm.reading import listing as everything
+from vinfra.kinds.kvm.reading import ownership, usage
+from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, NETWORKS, Found, found, missing
+from vinfra.kinds.kvm.volumes import scripts
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present

@@ -6,9 +6,10 @@ from xml.etree import ElementTree
 
 from vinfra.kinds.compare import changed, compare, created, deleted, own_identity, refused
 from vinfra.kinds.host.files import paths
-from vinfra.kinds.kvm import listing as everything
-from vinfra.kinds.kvm import storage, usage
-from vinfra.kinds.kvm.virsh import HYPERVISOR, POOLS, Found, element, found, missing
+from vinfra.kinds.kvm.reading import listing as everything
+from vinfra.kinds.kvm.reading import usage
+from vinfra.kinds.kvm.reading.virsh import HYPERVISOR, POOLS, Found, element, found, missing
+from vinfra.kinds.kvm.volumes import storage
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present

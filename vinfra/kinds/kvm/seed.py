@@ -13,8 +13,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema, field_validator
 
 from vinfra.kinds.compare import SAME, changed, compare, created, deleted, refused, updated
-from vinfra.kinds.kvm import nocloud, storage, usage
-from vinfra.kinds.kvm.virsh import DOMAINS, HYPERVISOR, POOLS, missing
+from vinfra.kinds.kvm.reading import usage
+from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, POOLS, missing
+from vinfra.kinds.kvm.seeds import nocloud
+from vinfra.kinds.kvm.volumes import storage
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.answer import Absent, Answer, Present

@@ -6,10 +6,12 @@ from typing import Any, Literal
 
 from vinfra.kinds.compare import compare, created, deleted, refused, updated
 from vinfra.kinds.host.files import paths
-from vinfra.kinds.kvm import image, scripts, storage, usage
-from vinfra.kinds.kvm import listing as everything
-from vinfra.kinds.kvm.machine import spelled
-from vinfra.kinds.kvm.virsh import DOMAINS, HYPERVISOR, POOLS, missing
+from vinfra.kinds.kvm import image
+from vinfra.kinds.kvm.domains.machine import spelled
+from vinfra.kinds.kvm.reading import listing as everything
+from vinfra.kinds.kvm.reading import usage
+from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, POOLS, missing
+from vinfra.kinds.kvm.volumes import scripts, storage
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.answer import Absent, Answer, Present
@@ -187,10 +189,8 @@ def _new(desired: Spec, notes: Mapping[str, Any]) -> Delta:
     if not pool.path:
         return refused(Action.CREATE, storage.nowhere(pool.name), fields)
     if running := [user.name for user in notes["using"] if user.running]:
-        reason = (
-            f"{running[0]} still runs on the file that was removed: save it by /proc/PID/fd, or stop the machine first"
-        )
-        return refused(Action.CREATE, reason, fields)
+        save = "save it by /proc/PID/fd, or stop the machine first"
+        return refused(Action.CREATE, f"{running[0]} still runs on the file that was removed: {save}", fields)
     if notes["stray"] and not _copied(desired, notes):
         reason = f"libvirt does not know of the file {notes['stray']}; remove it, or virsh pool-refresh {pool.name}"
         return refused(Action.CREATE, reason, fields)

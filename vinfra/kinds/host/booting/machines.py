@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vinfra.kinds.kvm import virsh
+from vinfra.kinds.kvm.reading import virsh
 from vinfra.model.kind import Answers
 from vinfra.model.question import Question, ReadFile
 from vinfra.model.step import Exec, Step, Verb, Virt, Write

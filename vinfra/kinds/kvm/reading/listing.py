@@ -4,10 +4,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vinfra.kinds.kvm import domain_xml, network_xml, ownership, storage
-from vinfra.kinds.kvm.drives import Drive
-from vinfra.kinds.kvm.ports import Port
-from vinfra.kinds.kvm.virsh import DOMAINS, NETWORKS, NO_SUCH_PROGRAM, POOLS, Found, element, failure, found
+from vinfra.kinds.kvm.domains import domain_xml
+from vinfra.kinds.kvm.domains.drives import Drive
+from vinfra.kinds.kvm.domains.ports import Port
+from vinfra.kinds.kvm.networks import network_xml
+from vinfra.kinds.kvm.reading import ownership
+from vinfra.kinds.kvm.reading.virsh import DOMAINS, NETWORKS, NO_SUCH_PROGRAM, POOLS, Found, element, failure, found
+from vinfra.kinds.kvm.volumes import storage
 from vinfra.model.kind import Answers, Listed, Scope
 from vinfra.model.question import Question, ReadLibvirt
 from vinfra.model.values import SIZES

@@ -6,7 +6,7 @@ The claims of an apply live in the host's mark file like those of every kind (do
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from vinfra.kinds.kvm.virsh import Found, element
+from vinfra.kinds.kvm.reading.virsh import Found, element
 from vinfra.model.action import Impact
 from vinfra.model.answer import Answer, Present
 from vinfra.model.change import Change

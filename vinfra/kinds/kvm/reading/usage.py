@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from vinfra.kinds.kvm import machine
-from vinfra.kinds.kvm.storage import stem, volumes
-from vinfra.kinds.kvm.virsh import DOMAINS, element, found
+from vinfra.kinds.kvm.domains import machine
+from vinfra.kinds.kvm.reading.virsh import DOMAINS, element, found
+from vinfra.kinds.kvm.volumes.storage import stem, volumes
 from vinfra.model.blueprint import Resource
 from vinfra.model.kind import Answers, Scope
 

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from vinfra.kinds.kvm import channels, ownership
-from vinfra.kinds.kvm.drives import drives, same_drives, set_drives
-from vinfra.kinds.kvm.ports import ports, same_ports, set_ports
-from vinfra.kinds.kvm.virsh import element
+from vinfra.kinds.kvm.domains import channels
+from vinfra.kinds.kvm.domains.drives import drives, same_drives, set_drives
+from vinfra.kinds.kvm.domains.ports import ports, same_ports, set_ports
+from vinfra.kinds.kvm.reading import ownership
+from vinfra.kinds.kvm.reading.virsh import element
 from vinfra.model.values import SIZES
 
 # Whose prefixes are seen most in other people's XML; without this they would be written as ns0 and so on.

@@ -1,8 +1,8 @@
 """Every domain of a host at a glance, ours or not: for `vinfra status` and for finding one by its name."""
 
-from vinfra.kinds.kvm import ownership, virsh
 from vinfra.kinds.kvm.guest import known_guest, leased
-from vinfra.kinds.kvm.virsh import Found
+from vinfra.kinds.kvm.reading import ownership, virsh
+from vinfra.kinds.kvm.reading.virsh import Found
 from vinfra.model.kind import Answers
 from vinfra.model.machine import Machine
 

@@ -6,9 +6,9 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from vinfra.kinds.compare import bringers
-from vinfra.kinds.kvm import network_xml
-from vinfra.kinds.kvm.usage import User
-from vinfra.kinds.kvm.virsh import DOMAINS, Found, element, found
+from vinfra.kinds.kvm.networks import network_xml
+from vinfra.kinds.kvm.reading.usage import User
+from vinfra.kinds.kvm.reading.virsh import DOMAINS, Found, element, found
 from vinfra.model.kind import Answers, Scope
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from vinfra.kinds.kvm.virsh import Found
+from vinfra.kinds.kvm.reading.virsh import Found
 from vinfra.model.action import Impact
 from vinfra.model.change import Change, Undo
 from vinfra.model.kind import Scope

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from vinfra.kinds.host.facts.virtualization import flag_of
-from vinfra.kinds.kvm import machine, storage
-from vinfra.kinds.kvm.drives import Drive
-from vinfra.kinds.kvm.machine import Disk, Nic, Spec
-from vinfra.kinds.kvm.ports import Port
-from vinfra.kinds.kvm.virsh import NETWORKS, POOLS, element, found
+from vinfra.kinds.kvm.domains import machine
+from vinfra.kinds.kvm.domains.drives import Drive
+from vinfra.kinds.kvm.domains.machine import Disk, Nic, Spec
+from vinfra.kinds.kvm.domains.ports import Port
+from vinfra.kinds.kvm.reading.virsh import NETWORKS, POOLS, element, found
+from vinfra.kinds.kvm.volumes import storage
 from vinfra.model.kind import Answers, Scope
 from vinfra.text.complaint import near
 

@@ -7,8 +7,8 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from vinfra.kinds.kvm import ownership
-from vinfra.kinds.kvm.virsh import element
+from vinfra.kinds.kvm.reading import ownership
+from vinfra.kinds.kvm.reading.virsh import element
 from vinfra.model.action import Impact
 from vinfra.model.change import Change
 from vinfra.model.kind import Scope

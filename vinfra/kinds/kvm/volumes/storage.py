@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from vinfra.kinds.kvm.virsh import POOLS, element, found, missing
+from vinfra.kinds.kvm.reading.virsh import POOLS, element, found, missing
 from vinfra.model.answer import Later, Unknown
 from vinfra.model.kind import Answers, Scope
 from vinfra.model.question import Raw

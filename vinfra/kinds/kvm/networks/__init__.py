@@ -1,0 +1,1 @@
+"""The XML of networks, and whether a host has room for one."""

@@ -1,0 +1,1 @@
+"""What cloud-init reads."""

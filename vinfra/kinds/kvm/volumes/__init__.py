@@ -1,0 +1,1 @@
+"""What lies in pools, and what a host does about it itself."""
