@@ -111,7 +111,14 @@ READ_ONLY: dict[str, tuple[Reads, ...]] = {
 # that hand out what is then gone (/proc/kmsg, the traces) and devices' own memory (`rom`, `vpd`).
 KERNEL = (
     *("/proc/net/", "/proc/pressure/", "/proc/sys/"),
-    *("/sys/block/", "/sys/bus/pci/devices/", "/sys/class/", "/sys/devices/system/", "/sys/hypervisor/"),
+    *(
+        "/sys/block/",
+        "/sys/bus/pci/devices/",
+        "/sys/bus/usb/devices/",
+        "/sys/class/",
+        "/sys/devices/system/",
+        "/sys/hypervisor/",
+    ),
     *("/sys/firmware/devicetree/base/", "/sys/firmware/efi/", "/sys/fs/selinux/", "/sys/kernel/iommu_groups/"),
     *("/sys/kernel/mm/", "/sys/kernel/security/", "/sys/module/", "/sys/power/"),
 )
@@ -230,9 +237,11 @@ class ReadLibvirt:
     Raw.out is what `virsh -r` answered to a batch of commands, each answer after a line `virsh > COMMAND`;
     Raw.returncode is 127 where there is no virsh. "domains": state, autostart, persistent and live XML. "networks": the
     same, and leases. "pools": the same, and their volumes' XML. "capabilities": the host's, and libvirt's version.
+    "domcapabilities": what QEMU can do, of each accelerator and board. libvirt answers that to a writing connection
+    only, for it can name a program to run, which these fixed words do not (docs/decisions/0026).
     """
 
-    sort: Literal["domains", "networks", "pools", "capabilities"]
+    sort: Literal["domains", "networks", "pools", "capabilities", "domcapabilities"]
 
 
 @dataclass(frozen=True, slots=True)

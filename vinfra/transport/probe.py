@@ -114,6 +114,11 @@ case $1 in
 domains) i=dumpxml l=list;;
 networks) i=net-dumpxml l=net-list;;
 pools) i=pool-dumpxml l=pool-list;;
+domcapabilities)
+for t in kvm qemu; do
+for m in q35 pc; do echo "domcapabilities --virttype $t --machine $m"; done
+done | $T virsh -q -c qemu:///system
+exit;;
 *) v capabilities && { echo version | v; exit 0; }; exit;;
 esac
 a=$(v $l --all --uuid) && r=$(v $l --uuid) || exit

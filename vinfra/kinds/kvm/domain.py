@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import SAME, changed, compare, created, deleted, own_identity, refused, updated
-from vinfra.kinds.kvm.domains import domain_back, domain_xml, hardware, machine
+from vinfra.kinds.kvm.domains import board, domain_back, domain_xml, hardware, machine, preflight
 from vinfra.kinds.kvm.domains.domain_xml import ASPECTS, shown
 from vinfra.kinds.kvm.domains.drives import snapshots
 from vinfra.kinds.kvm.hypervisors import acceleration
@@ -38,6 +38,7 @@ POWER = {"running": "running", "idle": "running", "shut off": "stopped", "paused
 POWER |= {"crashed": "crashed", "pmsuspended": "suspended"}
 # Without these nobody knows what a machine is made of, or which host has room for it.
 KNOWN_FIRST = frozenset({"cpu", "memory", "image", "disks", "pool", "networks", "cloud_init", "access"})
+FOR_GOOD = ("firmware", "secure_boot")
 
 Spec = machine.Spec
 carried = ownership.carried
@@ -70,7 +71,7 @@ def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], f
         hard.add(f"seed:{name}/{machine.SEED}")
     pools = {f"pool:{disk.pool or desired.pool}" for disk in disks.values()}
     networks = {f"network:{nic.network}" for nic in desired.networks or () if nic.network}
-    return frozenset(hard), frozenset({HYPERVISOR, *pools, *networks})
+    return frozenset(hard), frozenset({HYPERVISOR, *pools, *networks, *board.bringers(desired)})
 
 
 def parts(name: str, desired: shape.Spec) -> Iterator[Part]:
@@ -106,9 +107,9 @@ def tenants(answers: Answers) -> Iterator[Tenant]:
         yield Tenant(name, *size, ownership.owner(domain.definition)[0])
 
 
-def ask(_scope: Scope, _answers: Answers) -> Iterable[Question]:
+def ask(scope: Scope, _answers: Answers) -> Iterable[Question]:
     """All domains, what they may be plugged into, and how their CPUs run."""
-    return (DOMAINS, NETWORKS, POOLS, acceleration.ACCELERATOR)
+    return (DOMAINS, NETWORKS, POOLS, acceleration.ACCELERATOR, *preflight.ask(scope))
 
 
 def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
@@ -152,6 +153,8 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     if delta.action is Action.NOOP:
         return delta
     problem = hardware.objection(name, desired, scope, notes["site"]) or _untouchable(wish, notes)
+    paths = {item.path.partition(".")[0] for item in delta.fields} if "domain" in notes else {*wish, "power"}
+    problem = problem or preflight.objection(desired, paths, wish, notes.get("defined"), scope, notes["site"])
     return refused(delta.action, problem, delta.fields) if problem else delta
 
 
@@ -160,7 +163,7 @@ def _fields(wish: Mapping[str, Any], notes: Mapping[str, Any]) -> Iterator[Field
     for name, value in wish.items():
         aspect, now = ASPECTS[name], defined[name] if live is None else live[name]
         runs = live is None or aspect.runs(value, now)
-        impact, why = (Impact.RESTART, machine.BOOT["why"]) if not runs else (Impact.LIVE, "")
+        impact, why = (Impact.RESTART, board.BOOT["why"]) if not runs else (Impact.LIVE, "")
         if name == "memory" and not runs:
             booted = f"it booted with {machine.spelled(now.most)}, and more is given only at boot"
             impact, why = (Impact.RESTART, booted) if value > now.most else (Impact.LIVE, "")
@@ -195,6 +198,8 @@ def _untouchable(wish: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
     if "domain" not in notes:
         return ""
     domain: Found = notes["domain"]
+    if changed := [name for name in FOR_GOOD if name in wish and wish[name] != notes["defined"][name]]:
+        return f"{changed[0]}: {board.STAYS['why']}; make a new machine"
     for now in filter(None, (notes["defined"], notes["live"])):
         for overlay, base in snapshots(wish.get("disks", ()), now["disks"]):
             # Without --shallow it would be merged into the image below, which other machines stand on.

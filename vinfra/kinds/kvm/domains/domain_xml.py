@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from vinfra.kinds.kvm.domains import channels
+from vinfra.kinds.kvm.domains import backing, channels, devices, firmware, processor
 from vinfra.kinds.kvm.domains.drives import drives, same_drives, set_drives
+from vinfra.kinds.kvm.domains.parts import HostDevices, Part, covers
 from vinfra.kinds.kvm.domains.ports import ports, same_ports, set_ports
 from vinfra.kinds.kvm.reading import ownership
 from vinfra.kinds.kvm.reading.virsh import element
@@ -164,7 +165,23 @@ ASPECTS: dict[str, Aspect] = {
     "serial": Aspect(channels.has_serial, channels.set_serial),
     "rng": Aspect(channels.has_rng, channels.set_rng),
     "agent": Aspect(channels.has_agent, channels.set_agent),
+    "topology": Aspect(processor.topology, processor.set_topology),
+    "cpu_features": Aspect(
+        processor.features, processor.set_features, processor.same_features, processor.running_features
+    ),
+    "numa": Aspect(processor.numa, processor.set_numa, processor.same_numa, processor.same_numa),
+    "pinning": Aspect(processor.pinning, processor.set_pinning, covers, covers),
+    "hugepages": Aspect(backing.hugepages, backing.set_hugepages),
+    "balloon": Aspect(backing.balloon, backing.set_balloon),
+    "firmware": Aspect(firmware.firmware, firmware.set_firmware),
+    "secure_boot": Aspect(firmware.secure_boot, firmware.set_secure_boot),
+    "tpm": Aspect(firmware.tpm, firmware.set_tpm),
+    "devices": Aspect(devices.host_devices, devices.set_host_devices, HostDevices.accepts, HostDevices.accepts),
+    "video": Aspect(devices.video, devices.set_video),
+    "watchdog": Aspect(devices.watchdogs, devices.set_watchdog, devices.same_watchdog, devices.same_watchdog),
 }
+# A model brings its own features, and another firmware its own ways to start.
+AFTER = {"cpu_model": "cpu_features", "firmware": "secure_boot"}
 
 
 def parse(xml: str) -> dict[str, Any]:
@@ -177,7 +194,11 @@ def shown(value: Any, wish: Any) -> Any:
     """The value of an aspect as a row shows it; of memory the number that is not as it should be."""
     if isinstance(value, Memory):
         return value.most if value.current == wish else value.current
-    return tuple(map(str, value)) if isinstance(value, tuple) else value
+    if isinstance(value, Mapping) and isinstance(wish, Mapping):  # of what is declared alone
+        return {name: value.get(name) for name in wish}
+    if isinstance(value, tuple):
+        return tuple(map(str, value))
+    return str(value) if isinstance(value, Part) else value
 
 
 def size(xml: str) -> tuple[int, int]:
@@ -203,6 +224,9 @@ def patch(xml: str, wish: Mapping[str, Any], changed: Iterable[str], owner: tupl
 
 
 def _write(tree: Element, wish: Mapping[str, Any], changed: Iterable[str], owner: tuple[str, str]) -> None:
-    for name in changed:
-        ASPECTS[name].write(tree, wish[name])
+    names = {*changed}
+    names |= {AFTER[name] for name in names & AFTER.keys()} & wish.keys()
+    for name, aspect in ASPECTS.items():
+        if name in names:
+            aspect.write(tree, wish[name])
     ownership.own(tree, *owner)

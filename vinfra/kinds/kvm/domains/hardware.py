@@ -1,21 +1,23 @@
 """From the fields of a domain to what libvirt is to be told of it, on a host that offers this and that."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vinfra.kinds.host.facts.virtualization import flag_of
-from vinfra.kinds.kvm.domains import machine
+from vinfra.kinds.kvm.domains import board, domain_xml, machine
+from vinfra.kinds.kvm.domains.backing import PAGES
 from vinfra.kinds.kvm.domains.drives import Drive
 from vinfra.kinds.kvm.domains.machine import Disk, Nic, Spec
 from vinfra.kinds.kvm.domains.ports import Port
-from vinfra.kinds.kvm.reading.virsh import NETWORKS, POOLS, element, found
+from vinfra.kinds.kvm.reading.offers import UNSEEN, UNTOLD, Offers, Plugged, offers, plugged
+from vinfra.kinds.kvm.reading.virsh import DOMAINS, NETWORKS, POOLS, Found, element, found
 from vinfra.kinds.kvm.volumes import storage
 from vinfra.model.kind import Answers, Scope
 from vinfra.text.complaint import near
 
 # The aspects of a domain that are what the fields of that name say.
-SAME = ("cpu", "memory", "machine", "cpu_model", "serial", "rng", "agent")
+SAME = ("cpu", "memory", "machine", "cpu_model", "serial", "rng", "agent", *board.FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +25,16 @@ class Site:
     """What a host has for its domains: the folder of each pool, each network and whether it runs, its interfaces.
 
     `accelerator` is "kvm", "tcg" or, as long as nobody has tried, "". `interfaces` is None when they are not known.
+    `offers` is what its QEMU can do, `plugged` its devices, `pages` how many huge pages its machines take, by size.
     """
 
     accelerator: str
     pools: Mapping[str, str]
     networks: Mapping[str, bool]
     interfaces: frozenset[str] | None
+    offers: Offers = UNTOLD
+    plugged: Plugged = UNSEEN
+    pages: Mapping[str, int] = field(default_factory=dict)
 
 
 def site(accelerator: str, scope: Scope, answers: Answers) -> Site:
@@ -43,7 +49,23 @@ def site(accelerator: str, scope: Scope, answers: Answers) -> Site:
         elif noun == "network":
             _declared(networks, name, None if sibling.desired is None else True)
     interfaces = scope.facts.get("interfaces")
-    return Site(accelerator, pools, networks, None if interfaces is None else frozenset(interfaces))
+    known = None if interfaces is None else frozenset(interfaces)
+    more = offers(answers), plugged(answers), pages(scope, found(answers, DOMAINS))
+    return Site(accelerator, pools, networks, known, *more)
+
+
+def pages(scope: Scope, there: Mapping[str, Found]) -> dict[str, int]:
+    """How many huge pages of each size this blueprint's machines here take beyond those that they have now."""
+    result: dict[str, int] = {}
+    for item in scope.wanted:
+        desired, domain = item.desired, there.get(item.address.name)
+        size = desired.hugepages if isinstance(desired, Spec) and desired.power != "stopped" else None
+        if size in PAGES:
+            assert isinstance(desired, Spec)
+            live = domain_xml.parse(domain.live) if domain is not None and domain.active else None
+            has = live["memory"].most // PAGES[size] if live is not None and live["hugepages"] == size else 0
+            result[size] = result.get(size, 0) + max(machine.most(desired)[1] // PAGES[size] - has, 0)
+    return result
 
 
 def _declared(known: dict[str, Any], name: str, value: Any) -> None:
@@ -60,6 +82,8 @@ def wish(name: str, desired: Spec, scope: Scope, place: Site, there: Mapping[str
     Without a word on the CPU model only a new domain gets one, or one that is accelerated otherwise than before.
     """
     made: dict[str, Any] = {key: getattr(desired, key) for key in SAME}
+    if there is None and desired.firmware == "efi":  # without a word libvirt takes whatever it finds first
+        made["secure_boot"] = bool(desired.secure_boot)
     if desired.networks is not None:
         made["networks"] = tuple(_port(nic, f"{scope.owner}/{name}") for nic in desired.networks)
     drives = tuple(drive for drive, _ in _drives(name, desired, scope, place))

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
-from vinfra.model import spec as shape
+from vinfra.kinds.kvm.domains import board
+from vinfra.kinds.kvm.domains.board import BOOT
 from vinfra.model.action import Impact
 from vinfra.model.secret import Secret
 from vinfra.model.spec import field
@@ -15,7 +16,6 @@ from vinfra.model.values import SIZES, Flag, Seconds, Size, Text, Whole
 
 MIB = 1 << 20
 SEED = "seed"
-BOOT: dict[str, Any] = {"impact": Impact.RESTART, "why": "only at boot", "when": "live while it does not run"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ OwnDisk = Annotated[Disk, _short_for("size"), _Short()]
 OwnNic = Annotated[Nic, _short_for("network"), _Short()]
 
 
-class Spec(shape.Spec):
+class Spec(board.Spec):
     """A virtual machine."""
 
     cpu: Whole = field("Virtual CPUs.", default=1, **BOOT, examples=("2",))
@@ -229,14 +229,24 @@ def problem(desired: Spec) -> str:
     if len(set(macs)) < len(macs):
         return "networks: two cards cannot have one MAC address"
     access = desired.access
-    return "access: give a key_file or a public_key" if access and not (access.key_file or access.public_key) else ""
+    keyless = access is not None and not (access.key_file or access.public_key)
+    return (
+        "access: give a key_file or a public_key"
+        if keyless
+        else board.problem(desired, *most(desired), desired.machine, desired.cpu_model)
+    )
+
+
+def most(desired: Spec) -> tuple[int, int]:
+    """The virtual CPUs and the bytes of memory that it may ever have."""
+    return desired.cpu, desired.memory
 
 
 def as_found(name: str, defined: Mapping[str, Any], autostart: bool, power: str | None) -> Spec:
     """The fields of a domain as its definition has them (`domain_xml.parse`). A disk is called by its file."""
     files = {drive.source.rpartition("/")[2]: drive for drive in defined["disks"]}
     own = {file.rpartition(".")[0].removeprefix(f"{name}-") or file: drive for file, drive in files.items()}
-    same = ("cpu", "machine", "cpu_model", "serial", "rng", "agent")
+    same = ("cpu", "machine", "cpu_model", "serial", "rng", "agent", *board.FIELDS)
     return Spec.model_construct(
         **{key: defined[key] for key in same},
         memory=defined["memory"].most,
