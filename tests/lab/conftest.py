@@ -22,7 +22,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 Ssh = Callable[..., subprocess.CompletedProcess[str]]
 Written = Callable[[LabHost], dict[str, tuple[int, int, int]]]
 
-KVM_PACKAGES = "qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients dnsmasq-base"
+KVM_PACKAGES = "qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients dnsmasq-base ovmf swtpm-tools"
 
 #: What systemd makes for a service of its own that a question starts, and takes away when it ends: docs/scope.md.
 PRIVATE = re.compile(r"var/tmp/systemd-private-[0-9a-f]+-systemd-timedated\.service-")
@@ -98,9 +98,19 @@ def ssh(lab: Lab) -> Ssh:
 @pytest.fixture(scope="session")
 def kvm_lab() -> Iterator[Lab]:
     """One host with QEMU and libvirt on it (about 20 s), shared by all tests: each takes away what it made."""
-    name = f"k{os.getpid()}"
+    yield from _hypervisor("k", "bookworm")
+
+
+@pytest.fixture(scope="session")
+def kvm_trixie_lab() -> Iterator[Lab]:
+    """The same of the next Debian release."""
+    yield from _hypervisor("kn", "trixie")
+
+
+def _hypervisor(prefix: str, suite: str) -> Iterator[Lab]:
+    name = f"{prefix}{os.getpid()}"
     try:
-        made = lab_module.up(name, 1, progress=print)
+        made = lab_module.up(name, 1, progress=print, suite=suite)
         install = f"apt-get update -qq && apt-get install -y -qq --no-install-recommends {KVM_PACKAGES}"
         done = run_ssh(made, first(made), f"export DEBIAN_FRONTEND=noninteractive; {install}")
         assert done.returncode == 0, done.stdout + done.stderr

@@ -1,9 +1,10 @@
 """A tiny guest for the lab's hypervisors: one disk image that boots in seconds, even where QEMU must emulate.
 
-Debian's cloud kernel with busybox and dropbear, on a disk that starts from a BIOS. Of a NoCloud seed (a disk or CD-ROM
-whose file system is called cidata) it takes the host name and root's SSH keys; it asks for an address by DHCP, shows
-its SSH host key on the serial console as cloud-init does, keeps what is written over a reboot, and heeds the power
-button. It has no AHCI driver, as no Debian cloud kernel has: its disks are virtio, SCSI or IDE.
+Debian's cloud kernel with busybox and dropbear, on a disk that starts from a BIOS, or from EFI firmware that has a
+shell. Of a NoCloud seed (a disk or CD-ROM whose file system is called cidata) it takes the host name and root's SSH
+keys; it asks for an address by DHCP, shows its SSH host key on the serial console as cloud-init does, keeps what is
+written over a reboot, and heeds the power button. It has no AHCI driver, as no Debian cloud kernel has: its disks are
+virtio, SCSI or IDE.
 """
 
 import hashlib

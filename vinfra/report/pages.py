@@ -132,6 +132,10 @@ def reading_page(read_only: Mapping[str, Sequence[object]]) -> str:
         "",
         "libvirt is asked by `virsh -r`, for which libvirt itself opens a read-only connection: `list`, `domstats` and "
         "`dumpxml` of domains, the same of networks with their leases and of pools with their volumes, `capabilities`.",
+        "",
+        "Where a machine asks for more than the usual, `virsh domcapabilities` is asked as well, with no words but an "
+        "accelerator and a board. It changes nothing, but libvirt answers it to a writing connection only "
+        "([why](../decisions/0026-what-a-host-can-do.md)).",
     ]
     return _page("What reading runs", [*lines, *_table(("Program", "Arguments"), rows), *libvirt])
 

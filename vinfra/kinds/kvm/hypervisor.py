@@ -7,7 +7,7 @@ from typing import Literal
 
 from vinfra.kinds.compare import SAME, bringers, deleted, later, own_identity, refused, updated
 from vinfra.kinds.host.facts import virtualization
-from vinfra.kinds.kvm.hypervisors import acceleration, daemon, nesting
+from vinfra.kinds.kvm.hypervisors import acceleration, daemon, needs, nesting
 from vinfra.kinds.kvm.reading.virsh import CAPABILITIES, DOMAINS, NO_SUCH_PROGRAM, found
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
@@ -44,6 +44,9 @@ class Spec(shape.Spec):
         default="required",
     )
     nested: Flag | None = field("Whether guests may themselves run guests with KVM.", when="refused while machines run")
+    requires: tuple[needs.Need, ...] | None = field(
+        f"What its hardware must have for machines: {', '.join(needs.NEEDS)}.", compared=False, examples=(["iommu"],)
+    )
     users: tuple[Text, ...] | None = field(
         "Logins that are to manage machines without being root; they join the groups libvirt and kvm.",
         compared=False,
@@ -163,7 +166,9 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     if why or state.daemons is None:
         fields.append(FieldChange("accelerator", state.proof.get("accelerator"), "proved", Impact.NONE))
     if desired.acceleration == "required" and _hopeless(state, scope):
-        return refused(Action.CHECK, HOPELESS, fields)
+        return refused(Action.CHECK, acceleration.HOPELESS, fields)
+    if lacking := needs.lacking(desired.requires or (), scope):
+        return refused(Action.CHECK, lacking, fields)
     if state.daemons is None:
         brought = bringers(scope, "package:", "operation:")
         if brought:
@@ -189,15 +194,8 @@ def _need(names: list[str]) -> str:
     return f"{more}need{'s' * (len(names) == 1)}"
 
 
-HOPELESS = (
-    "the CPU shows neither vmx nor svm, and there is no /dev/kvm: enable VT-x or AMD-V in the firmware, or nested "
-    "virtualisation in the hypervisor that this host runs in, or say acceleration: preferred"
-)
-
-
 def _hopeless(state: State, scope: Scope) -> bool:
-    """No check could succeed. With a device but no flag it might: some hypervisors hide the flag."""
-    return scope.facts.get("arch") == "x86_64" and state.seen.get("flags") == "" and state.seen["device"] == "no"
+    return acceleration.hopeless(scope.facts, state.seen)
 
 
 def _daemon(state: State) -> Iterator[FieldChange]:

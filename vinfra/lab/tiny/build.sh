@@ -66,9 +66,9 @@ echo guest >etc/hostname
 printf 'ID=busybox\nNAME=BusyBox\nPRETTY_NAME="vinfra lab guest"\n' >etc/os-release
 (umask 077 && echo 'root:*:1:0:99999:7:::' >etc/shadow)
 
-# The disk: a FAT partition that SYSLINUX boots from, and the root file system.
-cp "$here/syslinux.cfg" "$tree/boot/vmlinuz-$release" "$tree/"
-find "$tree/first" "$tree/guest" "$tree/syslinux.cfg" "$tree/vmlinuz-$release" -exec touch -h -d @1 {} +
+# The disk: a FAT partition that SYSLINUX boots from, and the shell of EFI firmware; and the root file system.
+cp "$here/syslinux.cfg" "$here/startup.nsh" "$tree/boot/vmlinuz-$release" "$tree/"
+find "$tree/first" "$tree/guest" "$tree/syslinux.cfg" "$tree/startup.nsh" "$tree/vmlinuz-$release" -exec touch -h -d @1 {} +
 (cd "$tree/first" && find . | LC_ALL=C sort) >"$tree/list"
 # mkfs.ext4 copies the times that the build has left; files are inodes 12 and up, 2 and 11 are folders of its own.
 for inode in $(seq 2 $(($(find "$tree/guest" | wc -l) + 10))); do
@@ -88,7 +88,7 @@ truncate -s 256M disk
 sfdisk -q disk <table
 dd if=/usr/lib/syslinux/mbr/mbr.bin of=disk conv=notrunc status=none
 mformat -i disk@@1M -T 40960 -h 64 -s 32 -N 1 -v BOOT ::
-mcopy -i disk@@1M -m vmlinuz initrd syslinux.cfg ::
+mcopy -i disk@@1M -m vmlinuz initrd syslinux.cfg startup.nsh ::
 syslinux --install --offset 1048576 disk
 id=6c616220-6775-4573-b420-726f6f742020
 mkfs.ext4 -q -F -L guest -m 0 -J size=4 -U $id -E offset=22020096,hash_seed=$id -d guest disk 235M

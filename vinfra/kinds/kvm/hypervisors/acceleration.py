@@ -7,6 +7,7 @@ says so.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from vinfra.kinds.host.facts.virtualization import DEVICE
 from vinfra.model.action import Impact
@@ -102,6 +103,17 @@ def accelerator(answers: Answers) -> str:
     known = proof(answers)
     found = "" if isinstance(known, Unknown) else known.get("accelerator", "")
     return found if found in ("kvm", "tcg") else ""
+
+
+HOPELESS = (
+    "the CPU shows neither vmx nor svm, and there is no /dev/kvm: enable VT-x or AMD-V in the firmware, or nested "
+    "virtualisation in the hypervisor that this host runs in, or say acceleration: preferred"
+)
+
+
+def hopeless(facts: Mapping[str, Any], seen: Mapping[str, str]) -> bool:
+    """No check could succeed. With a device but no flag it might: some hypervisors hide the flag."""
+    return facts.get("arch") == "x86_64" and seen.get("flags") == "" and seen["device"] == "no"
 
 
 def prove(wish: str) -> Step:

@@ -4,8 +4,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vinfra.kinds.kvm.domains import domain_xml
+from pydantic import ValidationError
+
+from vinfra.kinds.kvm.domains import board, domain_xml, machine
+from vinfra.kinds.kvm.domains.devices import ONBOARD
 from vinfra.kinds.kvm.domains.drives import Drive
+from vinfra.kinds.kvm.domains.parts import Cell, Part
 from vinfra.kinds.kvm.domains.ports import Port
 from vinfra.kinds.kvm.networks import network_xml
 from vinfra.kinds.kvm.reading import ownership
@@ -132,9 +136,44 @@ def _domain(one: Found, files: Mapping[str, str]) -> tuple[dict[str, Any] | None
         notes.append("its network cards are not all ones that can be declared, so they are left out")
     else:
         fields["networks"] = cards
+    board, unsaid = _board(defined)
+    fields |= board
+    notes += [f"no field says its {name}, which stays as it is" for name in unsaid]
     power = {"running": "running", "idle": "running", "shut off": "stopped"}.get(one.state)
     fields |= {"autostart": one.autostart, **({"power": power} if power else {})}
     return fields, notes
+
+
+# What goes without saying: a definition that says nothing of it has it so.
+PLAIN = {"hugepages": "none", "firmware": "bios", "secure_boot": False, "tpm": "none", "video": "none", "balloon": True}
+
+
+def _board(defined: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What the fields of its board say, and those that cannot say what it has."""
+    own = [item for item in defined["watchdog"] if item.model != ONBOARD]
+    usual = {**defined, "watchdog": own[0] if len(own) == 1 else None}
+    found = {field: _said(usual[field]) for field in board.FIELDS if usual[field] != PLAIN.get(field)}
+    found = {field: value for field, value in found.items() if value not in (None, {}, [])}
+    unsaid = ["watchdog"] if len(own) > 1 else []
+    for field, value in list(found.items()):
+        with_it = {"cpu_model": defined["cpu_model"], "firmware": defined["firmware"], field: value}
+        try:
+            machine.Spec.model_validate({"memory": "1MiB", **with_it})
+        except ValidationError:
+            unsaid.append(field)
+            del found[field]
+    return found, unsaid
+
+
+def _said(value: Any) -> Any:
+    """As a blueprint writes it."""
+    if isinstance(value, Cell):
+        return {**_said(dict(value)), "memory": exact(value.memory)}
+    if isinstance(value, Part):
+        value = dict(value)
+    if isinstance(value, Mapping):
+        return {key: said for key, item in value.items() if (said := _said(item)) not in (None, {}, [])}
+    return [_said(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _disks(name: str, drives: Sequence[Drive], files: Mapping[str, str]) -> dict[str, Any] | None:
