@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from vinfra.kinds.kvm import domain
 from vinfra.kinds.kvm.domains import domain_xml, hardware, parts
+from vinfra.kinds.kvm.domains.board import FIELDS
 from vinfra.kinds.kvm.domains.domain_xml import ASPECTS
 from vinfra.kinds.kvm.domains.preflight import ask
 from vinfra.kinds.kvm.hypervisors import needs
@@ -21,6 +22,7 @@ from vinfra.model.address import Address
 from vinfra.model.blueprint import Resource
 from vinfra.model.kind import Scope
 from vinfra.model.question import Raw
+from vinfra.model.spec import Deferred
 
 SITE = hardware.Site("tcg", {"default": "/var/lib/libvirt/images"}, {}, None)
 OWNER = ("b", "kvm.domain:web-01")
@@ -90,6 +92,17 @@ def test_libvirts_ways_to_write_one_are_understood(text: str, same: str) -> None
 )
 def test_what_does_not_go_together_is_said(fields: dict[str, Any], says: str) -> None:
     assert says in domain.check("web-01", spec(**fields))
+
+
+@pytest.mark.parametrize("name", [*FIELDS, "cpu_model", "machine", "requires"])
+def test_what_waits_for_facts_is_no_problem_yet(name: str) -> None:
+    fields = {"topology": {"cores": 1}, "firmware": "efi", "secure_boot": "true", "cpu_model": "Nehalem"}
+    later = domain.Spec.model_validate(
+        {"memory": "1GiB", "cpu_features": {"vmx": "require"}, **fields, name: Deferred("{{ x }}")}
+    )
+    assert domain.check("web-01", later) == ""
+    domain.references("web-01", later)
+    [*ask(Scope("h", (Resource(Address("kvm.domain", "h", "web-01"), later),)))]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ facts: {…}                 laid over those of a Debian 12; also in a case
 answers:                   the beginning of a command line (or `read /path`, `fact name`, `login`): its output,
                            or {rc, out, err}
   stat -L: "81a4:root:root:0:0:8:1700000000.0:/etc/motd\n"
+  tree: |                  what the probe's `tree` printed: names, =links, =files (model/tree.py)
   libvirt networks: |      what the probe's `libvirt networks` printed; so too for domains, pools, capabilities
   libvirt pools: {file: pools.txt}   the same, from tests/cases/libvirt/, where several kinds' cases can use it
   vgs: {file: disks/vgs.json}        the same, from another folder of tests/cases/
@@ -44,7 +45,7 @@ from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta
 from vinfra.model.kind import Reversible, Scope, Trait, has
 from vinfra.model.mark import Birth, Mark, State
-from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt, ReadLogin
+from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt, ReadLogin, ReadTree
 from vinfra.model.spec import declared
 from vinfra.model.step import AwaitGuest, Call, Reboot, Shell, Virt, Write
 from vinfra.model.step import Exec as Run
@@ -163,6 +164,8 @@ def words(question: Question) -> str:
         return f"libvirt {question.sort}"
     if isinstance(question, ReadLogin):
         return "login"
+    if isinstance(question, ReadTree):
+        return "tree"
     assert isinstance(question, PyinfraFact)
     return f"fact {question.name}"
 

@@ -9,6 +9,7 @@ from vinfra.kinds.host import cron, repository, timer
 from vinfra.kinds.host import listing as host
 from vinfra.kinds.host.packages import sources
 from vinfra.kinds.host.schedules import timerunits
+from vinfra.kinds.kvm.domains.board import FIELDS
 from vinfra.kinds.kvm.reading import listing as kvm
 from vinfra.kinds.kvm.reading import virsh
 from vinfra.kinds.registry import KINDS
@@ -187,3 +188,47 @@ def test_repositories_jobs_and_timers_are_those_that_vinfra_wrote() -> None:
     assert list(timer.ask_all(answers)) == list(answers)
     shown = {"run": list(wish["run"]), "on_boot": "90s", "interval": "3600s", "user": "ops"}  # type: ignore[call-overload]
     assert list(timer.listing(NOBODY, answers)) == [Listed("tick", shown)]
+
+
+@pytest.mark.parametrize("release", ["12", "13"])
+def test_a_machines_board_is_listed_as_it_would_be_declared(release: str) -> None:
+    found = {item.name: item for item in kvm.domains(NOBODY, {virsh.DOMAINS: recorded(f"board-{release}.txt")})}
+    board = {
+        "topology": {"sockets": 1, "cores": 2, "threads": 2},
+        "cpu_features": {"sse4.2": "disable", "avx": "optional"},
+        "numa": [{"cpus": "0-1", "memory": "64MiB"}, {"cpus": "2-3", "memory": "64MiB", "nodes": "0"}],
+        "pinning": {"cpus": {"0": "0", "1": "0-1"}, "emulator": "0-1", "nodes": "0"},
+        "tpm": "tpm-crb",
+        "video": "virtio",
+        "watchdog": {"model": "i6300esb", "action": "reset"},
+        "balloon": False,
+    }
+    devices = {"devices": {"pci": ["0000:03:00.0"], "usb": ["1d6b:0002"]}, "hugepages": "2MiB"}
+    secure = {"firmware": "efi", "secure_boot": True, "tpm": "tpm-tis"}
+    wanted = {
+        "board-01": board,
+        "dev-01": devices,
+        "sec-01": secure,
+        "efi-01": {"firmware": "efi", "secure_boot": False},
+    }
+    for name, fields in wanted.items():
+        listed = found[name].fields or {}
+        assert {key: value for key, value in listed.items() if key in FIELDS} == fields
+        desired = KINDS["kvm.domain"].Spec.model_validate(listed)
+        assert not KINDS["kvm.domain"].check(name, desired)
+
+
+def test_what_no_field_says_of_a_board_is_told() -> None:
+    xml = recorded("board-12.txt").text
+    for old, new in (
+        ("mode='strict' nodeset='0'/>\n    <memnode", "mode='interleave' nodeset='0'/>\n    <memnode"),
+        ("<page size='2048' unit='KiB'/>", "<page size='64' unit='KiB'/>"),
+        ("<model type='virtio' heads='1' primary='yes'/>", "<model type='gop'/>"),
+    ):
+        assert old in xml
+        xml = xml.replace(old, new)
+    found = {item.name: item for item in kvm.domains(NOBODY, {virsh.DOMAINS: said(xml)})}
+    assert "no field says its pinning, which stays as it is" in found["board-01"].note
+    assert "no field says its video, which stays as it is" in found["board-01"].note
+    assert "no field says its hugepages, which stays as it is" in found["dev-01"].note
+    assert not {"pinning", "video"} & {*(found["board-01"].fields or {})}

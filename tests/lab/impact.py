@@ -74,6 +74,21 @@ BOOT = (
     domain("rng", {"rng": False}, "restart", "only at boot"),
     domain("agent", {"agent": False}, "restart", "only at boot"),
     domain("serial", {"serial": False}, "restart", "only at boot"),
+    domain("topology", {"topology": {"cores": 2}}, "restart", "only at boot"),
+    domain("cpu_features", {"cpu_features": {"sse4.2": "disable"}}, "restart", "only at boot"),
+    domain("numa", {"numa": [{"cpus": "0-1", "memory": "128MiB"}]}, "restart", "only at boot"),
+    domain("pinning", {"pinning": {"cpus": {"1": "0"}, "emulator": "0"}}, "restart", "only at boot"),
+    domain("tpm", {"tpm": "tpm-tis"}, "restart", "only at boot"),
+    domain("video", {"video": "vga"}, "restart", "only at boot"),
+    domain("watchdog", {"watchdog": "i6300esb"}, "restart", "only at boot"),
+    domain("balloon", {"balloon": False}, "restart", "only at boot"),
+)
+#: What this host cannot do, and what is decided once: told with its cost, and not done.
+TOLD = (
+    domain("hugepages", {"hugepages": "2MiB"}, "restart", "huge pages of 2MiB", refused=True),
+    domain("devices", {"devices": {"pci": ["00fe:fe:1f.7"]}}, "restart", "there is no PCI device", refused=True),
+    domain("firmware", {"firmware": "efi"}, "replace", "a system is installed for one firmware", refused=True),
+    domain("secure_boot", {"secure_boot": True, "firmware": "efi"}, "replace", "a system is installed", refused=True),
 )
 POWER = (
     domain("power", {"power": "stopped", "serial": True}, "restart", "it is shut down"),
@@ -109,4 +124,4 @@ SERVICE = (
     service("running", {"masked": False, "running": False}, "restart", "it stops"),
     service(REMOVED, "absent", "restart", "it stops"),
 )
-CASES = (*DOMAIN, *BOOT, *POWER, *NETWORK, *VOLUME, *SERVICE)
+CASES = (*DOMAIN, *BOOT, *TOLD, *POWER, *NETWORK, *VOLUME, *SERVICE)

@@ -22,7 +22,7 @@ from vinfra.lab import Lab, LabHost, guest
 from vinfra.report.impact import REMOVED
 
 from .conftest import ROOT, run_ssh
-from .impact import BOOT, COW, DATA, DOMAIN, MACHINE, NETWORK, POWER, SERVICE, SIDE, UNIT, VOLUME, Case
+from .impact import BOOT, COW, DATA, DOMAIN, MACHINE, NETWORK, POWER, SERVICE, SIDE, TOLD, UNIT, VOLUME, Case
 
 pytestmark = [pytest.mark.xdist_group("kvm"), pytest.mark.timeout(400)]
 
@@ -190,6 +190,18 @@ def test_a_machine(place: Place, case: Case) -> None:
     assert (now != boot) is (case.impact == "restart")
     assert case.impact == "restart" or since > up
     assert place.sh("virsh domuuid im-01") == uuid
+
+
+@pytest.mark.parametrize("case", TOLD, ids=ids)
+def test_what_is_only_told_of_a_machine(place: Place, case: Case) -> None:
+    before, defined = dict(place.items["kvm.domain"]), place.sh("virsh dumpxml --inactive im-01")
+    place.change(case)
+    try:
+        place.row(json.loads(place.vinfra("plan", place.blueprint(), "--json", expect=2)), case)
+        place.vinfra("apply", place.folder / "impact.yaml", "--yes", "--max-impact", "data-loss", expect=3)
+    finally:
+        place.items["kvm.domain"] = before
+    assert place.sh("virsh dumpxml --inactive im-01") == defined
 
 
 def test_what_a_machine_reads_only_at_boot_is_one_restart(place: Place) -> None:

@@ -190,6 +190,9 @@ class Node:
             for volume in pool.listAllVolumes() if pool.isActive() else ():
                 yield f"virsh > vol-dumpxml {volume.path()}\n{volume.XMLDesc()}"
 
+    def _domcapabilities(self) -> Iterator[str]:
+        yield from ()
+
     def _capabilities(self) -> Iterator[str]:
         yield f"virsh > capabilities\n{self.connection.getCapabilities()}"
 

@@ -12,6 +12,7 @@ from vinfra.kinds.compare import SAME, changed, compare, created, deleted, own_i
 from vinfra.kinds.kvm.domains import board, domain_back, domain_xml, hardware, machine, preflight
 from vinfra.kinds.kvm.domains.domain_xml import ASPECTS, shown
 from vinfra.kinds.kvm.domains.drives import snapshots
+from vinfra.kinds.kvm.domains.parts import spelled
 from vinfra.kinds.kvm.hypervisors import acceleration
 from vinfra.kinds.kvm.reading import listing as everything
 from vinfra.kinds.kvm.reading import ownership
@@ -53,7 +54,7 @@ def check(name: str, desired: shape.Spec | None) -> str:
         return ""
     if waiting := sorted(KNOWN_FIRST & desired.deferred):
         return f"{', '.join(waiting)} cannot depend on facts: it is needed before any host is asked"
-    return machine.problem(desired)
+    return machine.problem(desired) or board.problem(desired)
 
 
 identity = own_identity
@@ -165,8 +166,10 @@ def _fields(wish: Mapping[str, Any], notes: Mapping[str, Any]) -> Iterator[Field
         runs = live is None or aspect.runs(value, now)
         impact, why = (Impact.RESTART, board.BOOT["why"]) if not runs else (Impact.LIVE, "")
         if name == "memory" and not runs:
-            booted = f"it booted with {machine.spelled(now.most)}, and more is given only at boot"
+            booted = f"it booted with {spelled(now.most)}, and more is given only at boot"
             impact, why = (Impact.RESTART, booted) if value > now.most else (Impact.LIVE, "")
+        if name in FOR_GOOD:
+            impact, why = Impact.REPLACE, board.STAYS["why"]
         fits = aspect.fits(value, defined[name])
         if not fits:
             yield FieldChange(name, shown(defined[name], value), shown(value, value), impact, why=why)
@@ -228,7 +231,7 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
     restart = live is not None and any(item.impact is Impact.RESTART for item in paths.values())
     if live is not None and not restart and live["memory"].current != desired.memory:
         call = Virt(Verb.DOMAIN_MEMORY, name, number=desired.memory)
-        result.append(Step(f"set the memory of {name} to {machine.spelled(desired.memory)} as it runs", (call,)))
+        result.append(Step(f"set the memory of {name} to {spelled(desired.memory)} as it runs", (call,)))
     if changed or {"owner", "persistent"} & paths.keys():
         call = Virt(Verb.DOMAIN_DEFINE, name, xml=domain_xml.patch(domain.definition, wish, changed, owner))
         result.append(Step(f"define {name} anew: {', '.join(changed) or 'its owner'}", (call,)))

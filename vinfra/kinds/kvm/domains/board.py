@@ -102,15 +102,23 @@ def bringers(desired: Spec) -> frozenset[str]:
     )
 
 
-def problem(desired: Spec, cpu: int, memory: int, machine: str | None, cpu_model: str | None) -> str:
-    """What is wrong with a combination of fields; "" for nothing. `cpu`, `memory`: the most that it may have."""
-    return next(
-        filter(None, (*_processors(desired, cpu, cpu_model), *_memory(desired, memory, cpu), *_rest(desired, machine))),
-        "",
-    )
+def most(desired: Any) -> tuple[int, int]:
+    """The virtual CPUs and the bytes of memory that a machine may ever have."""
+    return getattr(desired, "cpu_max", None) or desired.cpu, getattr(desired, "memory_max", None) or desired.memory
 
 
-def _processors(desired: Spec, cpu: int, cpu_model: str | None) -> Iterator[str]:
+def problem(desired: Any) -> str:
+    """What is wrong with a combination of a machine's fields; "" for nothing. What waits for facts is looked at then."""
+    cpu, memory = most(desired)
+    model = desired.cpu_model
+    known = desired.model_copy(update=dict.fromkeys(desired.deferred))
+    if "firmware" in desired.deferred:
+        known = known.model_copy(update={"secure_boot": None})
+    said = (*_processors(known, cpu, model), *_memory(known, memory, cpu), *_rest(known, known.machine))
+    return next(filter(None, said), "")
+
+
+def _processors(desired: Spec, cpu: int, cpu_model: object) -> Iterator[str]:
     if desired.topology is not None and desired.topology.total != cpu:
         yield f"topology: {desired.topology} are {desired.topology.total} CPUs, and it has {cpu}"
     if desired.cpu_features and not cpu_model:

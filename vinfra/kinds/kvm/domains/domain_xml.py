@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from vinfra.kinds.kvm.domains import backing, channels, devices, firmware, processor
+from vinfra.kinds.kvm.domains import arrangement, backing, channels, equipment, firmware
 from vinfra.kinds.kvm.domains.drives import drives, same_drives, set_drives
 from vinfra.kinds.kvm.domains.parts import HostDevices, Part, covers
 from vinfra.kinds.kvm.domains.ports import ports, same_ports, set_ports
@@ -165,20 +165,20 @@ ASPECTS: dict[str, Aspect] = {
     "serial": Aspect(channels.has_serial, channels.set_serial),
     "rng": Aspect(channels.has_rng, channels.set_rng),
     "agent": Aspect(channels.has_agent, channels.set_agent),
-    "topology": Aspect(processor.topology, processor.set_topology),
+    "topology": Aspect(arrangement.topology, arrangement.set_topology),
     "cpu_features": Aspect(
-        processor.features, processor.set_features, processor.same_features, processor.running_features
+        arrangement.features, arrangement.set_features, arrangement.same_features, arrangement.running_features
     ),
-    "numa": Aspect(processor.numa, processor.set_numa, processor.same_numa, processor.same_numa),
-    "pinning": Aspect(processor.pinning, processor.set_pinning, covers, covers),
+    "numa": Aspect(arrangement.numa, arrangement.set_numa, arrangement.same_numa, arrangement.same_numa),
+    "pinning": Aspect(arrangement.pinning, arrangement.set_pinning, covers, covers),
     "hugepages": Aspect(backing.hugepages, backing.set_hugepages),
     "balloon": Aspect(backing.balloon, backing.set_balloon),
     "firmware": Aspect(firmware.firmware, firmware.set_firmware),
     "secure_boot": Aspect(firmware.secure_boot, firmware.set_secure_boot),
     "tpm": Aspect(firmware.tpm, firmware.set_tpm),
-    "devices": Aspect(devices.host_devices, devices.set_host_devices, HostDevices.accepts, HostDevices.accepts),
-    "video": Aspect(devices.video, devices.set_video),
-    "watchdog": Aspect(devices.watchdogs, devices.set_watchdog, devices.same_watchdog, devices.same_watchdog),
+    "devices": Aspect(equipment.host_devices, equipment.set_host_devices, HostDevices.accepts, HostDevices.accepts),
+    "video": Aspect(equipment.video, equipment.set_video),
+    "watchdog": Aspect(equipment.watchdogs, equipment.set_watchdog, equipment.same_watchdog, equipment.same_watchdog),
 }
 # A model brings its own features, and another firmware its own ways to start.
 AFTER = {"cpu_model": "cpu_features", "firmware": "secure_boot"}

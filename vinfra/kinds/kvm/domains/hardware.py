@@ -64,7 +64,7 @@ def pages(scope: Scope, there: Mapping[str, Found]) -> dict[str, int]:
             assert isinstance(desired, Spec)
             live = domain_xml.parse(domain.live) if domain is not None and domain.active else None
             has = live["memory"].most // PAGES[size] if live is not None and live["hugepages"] == size else 0
-            result[size] = result.get(size, 0) + max(machine.most(desired)[1] // PAGES[size] - has, 0)
+            result[size] = result.get(size, 0) + max(board.most(desired)[1] // PAGES[size] - has, 0)
     return result
 
 

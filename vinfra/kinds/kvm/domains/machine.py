@@ -9,10 +9,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, mod
 
 from vinfra.kinds.kvm.domains import board
 from vinfra.kinds.kvm.domains.board import BOOT
+from vinfra.kinds.kvm.domains.parts import spelled
+from vinfra.model import spec as shape
 from vinfra.model.action import Impact
 from vinfra.model.secret import Secret
 from vinfra.model.spec import field
-from vinfra.model.values import SIZES, Flag, Seconds, Size, Text, Whole
+from vinfra.model.values import Flag, Seconds, Size, Text, Whole
 
 MIB = 1 << 20
 SEED = "seed"
@@ -132,8 +134,8 @@ OwnDisk = Annotated[Disk, _short_for("size"), _Short()]
 OwnNic = Annotated[Nic, _short_for("network"), _Short()]
 
 
-class Spec(board.Spec):
-    """A virtual machine."""
+class Basics(shape.Spec):
+    """What a virtual machine is, but for its board."""
 
     cpu: Whole = field("Virtual CPUs.", default=1, **BOOT, examples=("2",))
     memory: Size = field(
@@ -188,6 +190,10 @@ class Spec(board.Spec):
     )
 
 
+class Spec(board.Spec, Basics):
+    """A virtual machine."""
+
+
 def disks(desired: Spec) -> dict[str, Disk]:
     """The disks by name, in their order. The first is made from the image; without any, an image makes a root disk."""
     given = dict(desired.disks or {})
@@ -229,17 +235,7 @@ def problem(desired: Spec) -> str:
     if len(set(macs)) < len(macs):
         return "networks: two cards cannot have one MAC address"
     access = desired.access
-    keyless = access is not None and not (access.key_file or access.public_key)
-    return (
-        "access: give a key_file or a public_key"
-        if keyless
-        else board.problem(desired, *most(desired), desired.machine, desired.cpu_model)
-    )
-
-
-def most(desired: Spec) -> tuple[int, int]:
-    """The virtual CPUs and the bytes of memory that it may ever have."""
-    return desired.cpu, desired.memory
+    return "access: give a key_file or a public_key" if access and not (access.key_file or access.public_key) else ""
 
 
 def as_found(name: str, defined: Mapping[str, Any], autostart: bool, power: str | None) -> Spec:
@@ -255,10 +251,3 @@ def as_found(name: str, defined: Mapping[str, Any], autostart: bool, power: str 
         autostart=autostart,
         power=power,
     )
-
-
-def spelled(number: int) -> str:
-    """A number of bytes as a blueprint writes it, in the largest binary unit that it fills."""
-    units = [(size, unit) for unit, size in SIZES.items() if unit == "B" or unit.endswith("iB")]
-    size, unit = max(pair for pair in units if pair[0] <= max(number, 1))
-    return f"{round(number / size, 1):g}{unit}"

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from vinfra.model.spec import field
-from vinfra.model.values import Size, Text, Whole
+from vinfra.model.values import SIZES, Size, Text, Whole
 
 MOST = 1 << 13  # CPUs that a set may hold: more than QEMU and libvirt know
 
@@ -159,3 +159,10 @@ class Watchdog(Part):
 
 
 OwnWatchdog = Annotated[Watchdog, BeforeValidator(lambda value: {"model": value} if isinstance(value, str) else value)]
+
+
+def spelled(number: int) -> str:
+    """A number of bytes as a blueprint writes it, in the largest binary unit that it fills."""
+    units = [(size, unit) for unit, size in SIZES.items() if unit == "B" or unit.endswith("iB")]
+    size, unit = max(pair for pair in units if pair[0] <= max(number, 1))
+    return f"{round(number / size, 1):g}{unit}"

@@ -8,9 +8,10 @@ from typing import Any
 
 from vinfra.kinds.kvm.domains import parts
 from vinfra.kinds.kvm.domains.backing import PAGES
+from vinfra.kinds.kvm.domains.board import most
 from vinfra.kinds.kvm.domains.domain_xml import MACHINES, MODES
 from vinfra.kinds.kvm.domains.hardware import Site
-from vinfra.kinds.kvm.domains.machine import Spec, most
+from vinfra.kinds.kvm.domains.machine import Spec
 from vinfra.kinds.kvm.hypervisors import needs
 from vinfra.kinds.kvm.reading.offers import DEVICES, OFFERS, Offer
 from vinfra.kinds.kvm.reading.virsh import CAPABILITIES

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from vinfra.kinds.kvm.domains import board, domain_xml, machine
-from vinfra.kinds.kvm.domains.devices import ONBOARD
 from vinfra.kinds.kvm.domains.drives import Drive
+from vinfra.kinds.kvm.domains.equipment import ONBOARD
 from vinfra.kinds.kvm.domains.parts import Cell, Part
 from vinfra.kinds.kvm.domains.ports import Port
 from vinfra.kinds.kvm.networks import network_xml
