@@ -15,7 +15,7 @@ from vinfra.kinds.kvm.domains.board import FIELDS
 from vinfra.kinds.kvm.domains.domain_xml import ASPECTS
 from vinfra.kinds.kvm.domains.preflight import ask
 from vinfra.kinds.kvm.hypervisors import needs
-from vinfra.kinds.kvm.reading.offers import DEVICES, OFFERS, UNSEEN, UNTOLD, offers, plugged
+from vinfra.kinds.kvm.reading.offers import DEVICES, OFFERS, UNSEEN, UNTOLD, Plugged, offers, plugged
 from vinfra.kinds.registry import KINDS
 from vinfra.model import tree
 from vinfra.model.address import Address
@@ -351,4 +351,4 @@ def test_devices_are_known_by_address_and_by_number() -> None:
     usb, pci = "/sys/bus/usb/devices", "/sys/bus/pci/devices"
     files = {f"{usb}/1-1/idVendor": "0951", f"{usb}/1-1/idProduct": "1666"}
     found = plugged({DEVICES: Raw(0, tree.answer(files, None, usb, pci, f"{pci}/0000:03:00.0"))})
-    assert (found.pci, found.usb) == ({"0000:03:00.0"}, {"0951:1666"})
+    assert found == Plugged(frozenset({"0000:03:00.0"}), frozenset({"0951:1666"}))

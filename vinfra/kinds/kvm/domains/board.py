@@ -108,7 +108,7 @@ def most(desired: Any) -> tuple[int, int]:
 
 
 def problem(desired: Any) -> str:
-    """What is wrong with a combination of a machine's fields; "" for nothing. What waits for facts is looked at then."""
+    """What is wrong with a combination of a machine's fields; "" for nothing. What waits for facts waits here, too."""
     cpu, memory = most(desired)
     model = desired.cpu_model
     known = desired.model_copy(update=dict.fromkeys(desired.deferred))
