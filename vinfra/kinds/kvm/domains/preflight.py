@@ -99,9 +99,8 @@ def _model(model: str, offer: Offer, accelerator: str) -> str:
         return _none("CPU model", model, offer.models)
     if offer.models[model]:
         return ""
-    lacks = f" ({', '.join(offer.blockers[model])})" if model in offer.blockers else ""
     usable = [name for name, can in offer.models.items() if can]
-    return f"the CPU model {model} has what this host's CPU lacks{lacks}; it can be {', '.join(sorted(usable))}"
+    return f"the CPU model {model} has what this host's CPU lacks; it can be {', '.join(sorted(usable))}"
 
 
 def _firmware(looked: Wish, offer: Offer, scope: Scope) -> Iterator[str]:

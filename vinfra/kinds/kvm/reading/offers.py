@@ -22,14 +22,13 @@ TYPES = {"kvm": "kvm", "tcg": "qemu"}
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What one accelerator can do on one board. `models`: whether each is usable; `blockers`: what those lack.
+    """What one accelerator can do on one board; of each CPU model, whether the host's CPU can be it.
 
     A set is None where this libvirt does not tell.
     """
 
     modes: frozenset[str]
     models: Mapping[str, bool]
-    blockers: Mapping[str, tuple[str, ...]]
     firmware: frozenset[str] | None
     secure_boot: bool
     tpm: frozenset[str] | None
@@ -83,10 +82,6 @@ def _offer(tree: Element) -> Offer:
     return Offer(
         modes=frozenset(item.get("name", "") for item in tree.iterfind("cpu/mode[@supported='yes']")),
         models={item.text or "": item.get("usable") != "no" for item in models},
-        blockers={
-            item.get("model", ""): tuple(name.get("name", "") for name in item.iterfind("feature"))
-            for item in tree.iterfind("cpu/mode[@name='custom']/blockers")
-        },
         firmware=_values(tree.findall("os/enum[@name='firmware']")),
         secure_boot="yes" in (_values(tree.findall("os/loader/enum[@name='secure']")) or ()),
         tpm=_values(tree.findall("devices/tpm/enum[@name='model']")),
