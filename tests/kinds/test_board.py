@@ -16,6 +16,7 @@ from vinfra.kinds.kvm.domains.domain_xml import ASPECTS
 from vinfra.kinds.kvm.domains.preflight import ask
 from vinfra.kinds.kvm.hypervisors import needs
 from vinfra.kinds.kvm.reading.offers import DEVICES, OFFERS, UNSEEN, UNTOLD, Plugged, offers, plugged
+from vinfra.kinds.kvm.reading.virsh import Found
 from vinfra.kinds.registry import KINDS
 from vinfra.model import tree
 from vinfra.model.address import Address
@@ -352,3 +353,14 @@ def test_devices_are_known_by_address_and_by_number() -> None:
     files = {f"{usb}/1-1/idVendor": "0951", f"{usb}/1-1/idProduct": "1666"}
     found = plugged({DEVICES: Raw(0, tree.answer(files, None, usb, pci, f"{pci}/0000:03:00.0"))})
     assert found == Plugged(frozenset({"0000:03:00.0"}), frozenset({"0951:1666"}))
+
+
+def test_the_pages_that_a_machine_has_are_not_asked_for_again() -> None:
+    xml = domain_xml.build("web-01", wished(hugepages="2MiB"), OWNER)
+    runs = Found("web-01", "u", persistent=xml, live=xml, state="running")
+    bigger = Resource(Address("kvm.domain", "h", "web-01"), spec(hugepages="2MiB"))
+    scope = Scope("h", (bigger,))
+    assert hardware.pages(scope, {"web-01": runs}) == {"2MiB": 512 - 64}
+    assert hardware.pages(scope, {"web-01": Found("web-01", "u", persistent=xml, state="shut off")}) == {"2MiB": 512}
+    smaller = Resource(bigger.address, spec(hugepages="2MiB", memory="64MiB"))
+    assert hardware.pages(Scope("h", (smaller,)), {"web-01": runs}) == {"2MiB": 0}
