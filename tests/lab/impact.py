@@ -86,7 +86,7 @@ BOOT = (
 #: What this host cannot do, and what is decided once: told with its cost, and not done.
 TOLD = (
     domain("hugepages", {"hugepages": "2MiB"}, "restart", "huge pages of 2MiB", refused=True),
-    domain("devices", {"devices": {"pci": ["00fe:fe:1f.7"]}}, "restart", "there is no PCI device", refused=True),
+    domain("devices", {"devices": {"pci": ["00fe:fe:1f.7"]}}, "restart", refused=True),
     domain("firmware", {"firmware": "efi"}, "replace", "a system is installed for one firmware", refused=True),
     domain("secure_boot", {"secure_boot": True, "firmware": "efi"}, "replace", "a system is installed", refused=True),
 )
