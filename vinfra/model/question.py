@@ -230,9 +230,11 @@ class ReadLibvirt:
     Raw.out is what `virsh -r` answered to a batch of commands, each answer after a line `virsh > COMMAND`;
     Raw.returncode is 127 where there is no virsh. "domains": state, autostart, persistent and live XML. "networks": the
     same, and leases. "pools": the same, and their volumes' XML. "capabilities": the host's, and libvirt's version.
+    "backends": what types of pools it can have, as XML. "secrets": their uuids and what each is of; never a value,
+    which libvirt itself gives nobody over such a connection.
     """
 
-    sort: Literal["domains", "networks", "pools", "capabilities"]
+    sort: Literal["domains", "networks", "pools", "capabilities", "backends", "secrets"]
 
 
 @dataclass(frozen=True, slots=True)

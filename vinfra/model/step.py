@@ -78,6 +78,10 @@ class Verb(StrEnum):
     VOLUME_UPLOAD = "volume.upload"  # pool, and content or source (a file on the controller)
     VOLUME_RESIZE = "volume.resize"  # pool, number: bytes
     VOLUME_DELETE = "volume.delete"  # pool
+    VOLUME_GROW = "volume.grow"  # pool, number, domain: the one that runs on it and is to see it
+    SECRET_DEFINE = "secret.define"  # xml  # noqa: S105
+    SECRET_SET = "secret.set"  # content; the name is its uuid  # noqa: S105
+    SECRET_UNDEFINE = "secret.undefine"  # noqa: S105
     DOMAIN_DEFINE = "domain.define"  # xml
     DOMAIN_START = "domain.start"  # xml: as for a network
     DOMAIN_PRESS = "domain.press"  # ask its system to go down, and wait for nothing
@@ -105,6 +109,7 @@ class Virt:
     seconds: float = 0.0
     content: bytes = b""
     source: str = ""
+    domain: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ exit 2
 """
 
 # libvirt: what libvirt has of one sort, asked of one virsh in a batch; only what runs has a second, live definition.
-# A volume is named by its path, which no name can be mistaken for.
+# A volume is named by its path, which no name can be mistaken for; in a Ceph pool that is POOL/NAME.
 _LIBVIRT = r"""
 libvirt() {
 command -v virsh >/dev/null || { echo 'no virsh here' >&2; exit 127; }
@@ -114,6 +114,8 @@ case $1 in
 domains) i=dumpxml l=list;;
 networks) i=net-dumpxml l=net-list;;
 pools) i=pool-dumpxml l=pool-list;;
+backends) v pool-capabilities; exit;;
+secrets) v secret-list; exit;;
 *) v capabilities && { echo version | v; exit 0; }; exit;;
 esac
 a=$(v $l --all --uuid) && r=$(v $l --uuid) || exit
@@ -128,7 +130,9 @@ case $1 in
 networks) echo "net-dhcp-leases $u";;
 pools)
 v vol-list $u </dev/null | sed -n 's/["\\]/\\&/g
-s,^[^/]*[[:space:]]\(/.*[^[:space:]]\)[[:space:]]*$,vol-dumpxml --pool '$u' "\1",p';;
+s,^[^/]*[[:space:]]\(/.*[^[:space:]]\)[[:space:]]*$,vol-dumpxml --pool '$u' "\1",p
+t
+s,^ *[^ /]*  *\([^ /]*/[^ ]*\) *$,vol-dumpxml --pool '$u' "\1",p';;
 esac
 done
 } | v

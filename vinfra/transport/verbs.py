@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import libvirt  # type: ignore[import-untyped]
 
 from vinfra.model.step import Verb, Virt
+from vinfra.transport import storage
 
 _PRESS_AGAIN = 5.0  # a guest that boots does not hear the power button yet
 _POLL = 0.3
@@ -127,7 +128,7 @@ def _volume(connection: Connection, call: Virt) -> Any:
 
 
 def _volume_create(connection: Connection, call: Virt) -> None:
-    connection.storagePoolLookupByName(call.pool).createXML(call.xml, 0)
+    storage.create(connection.storagePoolLookupByName(call.pool), call)
 
 
 def _volume_upload(connection: Connection, call: Virt) -> None:
@@ -300,6 +301,7 @@ _VERBS: dict[Verb, Callable[[Connection, Virt], None]] = {
     Verb.VOLUME_UPLOAD: _volume_upload,
     Verb.VOLUME_RESIZE: _volume_resize,
     Verb.VOLUME_DELETE: _volume_delete,
+    **storage.VERBS,
     Verb.DOMAIN_DEFINE: _domain_define,
     Verb.DOMAIN_START: _domain_start,
     Verb.DOMAIN_PRESS: _domain_press,

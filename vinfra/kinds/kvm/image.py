@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator
 
 from vinfra.kinds.compare import compare, created, deleted, refused
+from vinfra.kinds.kvm.domains.machine import spelled
 from vinfra.kinds.kvm.reading import usage
 from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, POOLS
 from vinfra.kinds.kvm.volumes import scripts, storage
@@ -33,6 +34,7 @@ REMOVAL = Removal(when="refused while something stands on it")
 TRAITS = frozenset({Trait.LAZY})
 
 NO_LONGER_THAN = 7200.0
+FOLDERS = ("dir", "netfs")
 ANEW = "it makes another image beside the old"
 
 
@@ -141,10 +143,13 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     pool: storage.Pool = notes["pool"]
     if not pool.path:
         return refused(Action.CREATE, storage.nowhere(pool.name), fields)
+    if pool.type not in FOLDERS:
+        return refused(Action.CREATE, f"images are files, and pool {pool.name} is of type {pool.type}", fields)
     if "old" not in notes:
         return created(fields)
-    stays = ", ".join(user.name for user in notes["old_using"])
-    return created(fields, f"{notes['old']} stays: {stays} stands on it" if stays else f"instead of {notes['old']}")
+    old, stays = pool.volumes[notes["old"]], ", ".join(user.name for user in notes["old_using"])
+    instead = f"instead of {notes['old']}, {spelled(old.allocation)}"
+    return created(fields, f"{notes['old']} stays: {stays} stands on it" if stays else instead)
 
 
 def _gone(resource: Resource, answer: Answer, notes: Mapping[str, Any], scope: Scope) -> Delta:
@@ -153,7 +158,8 @@ def _gone(resource: Resource, answer: Answer, notes: Mapping[str, Any], scope: S
     users = usage.staying(resource, notes["using"], scope)
     if users and not usage.shared(resource, scope):
         return refused(Action.DELETE, f"in use by {', '.join(users)}")
-    return deleted()
+    there = notes["pool"].volumes[notes["file"]]
+    return deleted(reason=f"{spelled(there.allocation)} written, which its source still has")
 
 
 def steps(change: Change, scope: Scope) -> Sequence[Step]:
