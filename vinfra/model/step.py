@@ -75,7 +75,7 @@ class Verb(StrEnum):
     POOL_AUTOSTART = "pool.autostart"  # number
     POOL_REFRESH = "pool.refresh"
     VOLUME_CREATE = "volume.create"  # pool, xml
-    VOLUME_UPLOAD = "volume.upload"  # pool, and content or source (a file on the controller)
+    VOLUME_UPLOAD = "volume.upload"  # pool, and content or source: a file on the controller, or an address and sha256
     VOLUME_RESIZE = "volume.resize"  # pool, number: bytes
     VOLUME_DELETE = "volume.delete"  # pool
     VOLUME_GROW = "volume.grow"  # pool, number, domain: the one that runs on it and is to see it
@@ -109,6 +109,7 @@ class Virt:
     seconds: float = 0.0
     content: bytes = b""
     source: str = ""
+    sha256: str = ""
     domain: str = ""
 
 

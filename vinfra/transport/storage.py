@@ -1,11 +1,14 @@
 """Verbs of storage that are more than one call: a disk that grows under a running domain, secrets of libvirt."""
 
 from collections.abc import Callable
-from typing import Any
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any
 
 import libvirt  # type: ignore[import-untyped]
 
 from vinfra.model.step import Verb, Virt
+from vinfra.transport.fetching import fetched
 
 Connection = Any
 
@@ -25,6 +28,14 @@ def create(pool: Any, call: Virt) -> None:
                 raise
         else:
             return
+
+
+def content(call: Virt) -> IO[bytes]:
+    """What is to be uploaded: the call's own bytes, a file on this machine, or one that this machine fetches."""
+    if not call.source:
+        return BytesIO(call.content)
+    fetch = call.source.startswith(("http://", "https://"))
+    return (fetched(call.source, call.sha256) if fetch else Path(call.source)).open("rb")
 
 
 def _grow(connection: Connection, call: Virt) -> None:

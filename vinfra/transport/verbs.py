@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -133,7 +131,7 @@ def _volume_create(connection: Connection, call: Virt) -> None:
 
 def _volume_upload(connection: Connection, call: Virt) -> None:
     """Piece by piece, so that a file of any size takes no memory. What arrived only in part is removed again."""
-    with Path(call.source).open("rb") if call.source else BytesIO(call.content) as source:
+    with storage.content(call) as source:
         length = source.seek(0, 2)
         source.seek(0)
         volume = _volume(connection, call)

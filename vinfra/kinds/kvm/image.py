@@ -51,9 +51,15 @@ class Spec(shape.Spec):
     """A disk image. It lies in its pool as `<name>-<first 12 of its sha256>.<format>`."""
 
     source: Text | None = field(
-        "Where the host itself fetches it, by http or https.",
+        "Where it is fetched, by http or https.",
         compared=False,
         examples=("https://images.example.net/debian-12.qcow2",),
+    )
+    via: Literal["host", "controller"] = field(
+        "Who fetches it: the host itself, or the machine that runs vinfra, which keeps it and sends it to hosts that "
+        "have no way out.",
+        default="host",
+        compared=False,
     )
     file: Text | None = field("A file beside the blueprint, which is sent to the host.", compared=False, path=True)
     sha256: Sha256 = field(
@@ -73,6 +79,8 @@ def check(name: str, desired: shape.Spec | None) -> str:
         return "give one of source (an address) and file (a path beside the blueprint)"
     if isinstance(desired.source, str) and not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", desired.source):
         return "source: write an http or https address; what logs in to it would be seen among the host's processes"
+    if desired.via != "host" and desired.source is None:
+        return "via: a file is sent by the machine that runs vinfra anyway"
     return ""
 
 
@@ -169,8 +177,9 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
     if not isinstance(desired, Spec):
         return [Step(f"remove {notes['file']}", _remove(pool, notes["file"]), change.delta.impact)]
     file = notes["file"]
+    origin = desired.source or desired.file or ""
     part, words = f".{file}.part", (pool.path, file, desired.sha256, desired.format)
-    if desired.source is not None:
+    if desired.source is not None and desired.via == "host":
         unit, script = f"image-{desired.sha256[:12]}", scripts.FETCH + scripts.FINISH
         calls: tuple[Call, ...] = (scripts.lasting(unit, script, (*words, desired.source), scope.facts),)
         said = f"fetch {desired.source} as {file}"
@@ -178,10 +187,10 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
         calls = (
             Virt(Verb.VOLUME_DELETE, part, pool.name),
             Virt(Verb.VOLUME_CREATE, part, pool.name, xml=storage.xml(part, "raw", 0)),
-            Virt(Verb.VOLUME_UPLOAD, part, pool.name, source=desired.file or ""),
-            Exec(("sh", "-s", "--", *words, desired.file or ""), stdin=scripts.FINISH.encode()),
+            Virt(Verb.VOLUME_UPLOAD, part, pool.name, source=origin, sha256=desired.sha256 if desired.source else ""),
+            Exec(("sh", "-s", "--", *words, origin), stdin=scripts.FINISH.encode()),
         )
-        said = f"send {desired.file} as {file}"
+        said = f"send {origin} as {file}"
     found = [Step(said, (*calls, Virt(Verb.POOL_REFRESH, pool.name)), timeout=NO_LONGER_THAN)]
     if "old" in notes and not notes["old_using"]:
         found.append(Step(f"remove {notes['old']}", _remove(pool, notes["old"])))

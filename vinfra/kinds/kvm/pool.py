@@ -216,7 +216,7 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     paths_changed = {item.path for item in change.delta.fields}
     if "password" in paths_changed:
         _, usage_type, key = pools.LOGINS[desired.type]
-        said = f"tell libvirt the password of pool {name}"
+        said = f"the password of pool {name}"
         made += secrets.kept(secrets.of_pool(name), usage_type, {key: f"pool {name}"}, said, desired.password)
     if change.delta.action is Action.CREATE:
         where = pools.home(desired)

@@ -71,9 +71,7 @@ def pools(_scope: Scope, answers: Answers) -> Iterator[Listed]:
         if told["type"] not in kinds_of_pools.FIELDS:
             yield Listed(name, note=f"pools of type {told['type']} cannot be declared")
         elif told["user"]:
-            yield Listed(
-                name, note=f"{told['user']} logs in there, and with what cannot be read: write it by hand"
-            )
+            yield Listed(name, note=f"{told['user']} logs in there, and with what cannot be read: write it by hand")
         else:
             said = {key: list(value) if isinstance(value, tuple) else value for key, value in told.items() if value}
             usual = {"type": "dir", "format": "auto"}

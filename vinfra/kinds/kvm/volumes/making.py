@@ -115,5 +115,5 @@ def _empty(desired: Any, pool: storage.Pool, file: str, size: int | None) -> lis
 
 def passphrase(path: str, file: str, desired: Any) -> list[Step]:
     """Tell libvirt what opens a volume."""
-    said, value = f"tell libvirt the passphrase of {file}", desired.encryption["passphrase"]
+    said, value = f"the passphrase of {file}", desired.encryption["passphrase"]
     return secrets.kept(secrets.of_volume(path), "volume", {"volume": path}, said, value)

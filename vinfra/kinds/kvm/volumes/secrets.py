@@ -95,14 +95,18 @@ def known(answers: Answers) -> frozenset[str]:
 
 
 def kept(uuid: str, sort: str, what: Mapping[str, str], said: str, value: str) -> list[Step]:
-    """Tell libvirt a secret. `sort` and `what`: libvirt's usage, as a type and its element; `said`: the line."""
+    """Tell libvirt a secret: `said`. `sort` and `what`: libvirt's usage, as a type and its element.
+
+    Its value is a step of its own, so that what libvirt says of the rest can be read.
+    """
     tree = Element("secret", ephemeral="no", private="yes")
     SubElement(tree, "uuid").text = uuid
     use = SubElement(tree, "usage", type=sort)
     for key, text in what.items():
         SubElement(use, key).text = text
     define = Virt(Verb.SECRET_DEFINE, uuid, xml=tostring(tree, "unicode"))
-    return [Step(said, (define, Virt(Verb.SECRET_SET, uuid, content=value.encode())), secret=True)]
+    tell = Virt(Verb.SECRET_SET, uuid, content=value.encode())
+    return [Step(f"make a secret in libvirt for {said}", (define,)), Step(f"tell libvirt {said}", (tell,), secret=True)]
 
 
 def forgotten(uuid: str) -> Virt:
