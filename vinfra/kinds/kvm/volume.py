@@ -242,7 +242,12 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
 def undo(change: Change, scope: Scope) -> Undo | str:
     """A new one goes, with the machine that it was made for."""
     if change.delta.action is not Action.CREATE:
-        return "a disk that has grown does not get smaller again, and what libvirt kept secret cannot be read"
+        grown = any(item.path == "size" for item in change.delta.fields)
+        return (
+            "a disk that has grown does not get smaller again"
+            if grown
+            else "libvirt does not give back what it kept secret"
+        )
     file, pool = change.notes["file"], change.notes["pool"]
     calls = [Virt(Verb.VOLUME_DELETE, file, pool.name)]
     if getattr(change.desired, "encryption", None) is not None:

@@ -1,7 +1,7 @@
 """How a volume comes to be: empty, on an image, or as a copy of one."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vinfra.kinds.compare import compare, created, refused
@@ -80,9 +80,19 @@ def room(desired: Any, notes: Mapping[str, Any], scope: Scope, answers: Answers)
     free = pool.available if group is None else group.free
     known: storage.Volume | None = notes.get("image_volume")
     own = max(desired.size or 0, known.allocation if known is not None else 0)
-    if free is None:
-        return None
-    return (own, free) if own > free else None
+    if pool.type == "logical":
+        own += sum(size for size in _others(pool, notes["file"], scope))
+    return (own, free) if free is not None and own > free else None
+
+
+def _others(pool: storage.Pool, file: str, scope: Scope) -> Iterator[int]:
+    """The sizes of the other volumes that this plan is yet to make in a pool."""
+    for reference, item in scope.siblings.items():
+        wish, noun = item.desired, reference.partition(":")[0]
+        if noun == "volume" and getattr(wish, "pool", "") == pool.name:
+            own = storage.file_name(item.address.name, "raw", pool.path)
+            if own != file and own not in pool.volumes:
+                yield getattr(wish, "size", None) or 0
 
 
 def steps(desired: Any, notes: Mapping[str, Any], size: int | None, facts: Mapping[str, Any]) -> list[Step]:

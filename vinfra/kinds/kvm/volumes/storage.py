@@ -63,7 +63,7 @@ class Volume:
     @property
     def written(self) -> str:
         """How much of it would be lost, in words."""
-        if self.allocation >= self.capacity:
+        if self.path.startswith("/dev/") or self.allocation >= self.capacity:  # of a device libvirt counts one extent
             return f"{spelled(self.capacity)}, all of it in use as far as the host can tell"
         return f"{spelled(self.allocation)} written of {spelled(self.capacity)}"
 
@@ -136,7 +136,7 @@ def pool(name: str, scope: Scope, answers: Answers) -> Pool | Later | Unknown:
         reason = f"pool {name} does not run"
         return Unknown(f"{reason}; declare it under pools") if wish is None else Later(reason, f"pool:{name}")
     tree = element(known.live)
-    free, sort = int(tree.findtext("available", "0")), tree.get("type", "")
+    free, sort = int(tree.findtext("available", "0")), tree.get("type", "dir")
     return Pool(name, pools.found_home(known.live), free, sort, volumes(answers).get(name, {}))
 
 
