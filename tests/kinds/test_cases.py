@@ -49,7 +49,7 @@ from vinfra.model.mark import Birth, Mark, State
 from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt, ReadLogin
 from vinfra.model.secret import Secret
 from vinfra.model.spec import declared
-from vinfra.model.step import AwaitGuest, Call, Reboot, Shell, Virt, Write
+from vinfra.model.step import AwaitGuest, Call, Reboot, Shell, Verb, Virt, Write
 from vinfra.model.step import Exec as Run
 from vinfra.model.values import Plain
 from vinfra.stages.render import Sources, render
@@ -243,6 +243,8 @@ def delta_of(case: dict[str, Any]) -> tuple[Delta, list[str]]:
         return delta, []
     steps = KINDS[case["kind"]].steps(change, scope)
     assert all("\n" not in step.summary for step in steps)
+    tells = [step for step in steps if any(getattr(call, "verb", None) is Verb.SECRET_SET for call in step.calls)]
+    assert all(step.secret for step in tells)
     assert max((step.impact for step in steps), default=delta.impact) <= max(delta.impact, steps[0].impact)
     return delta, [shown(call) for step in steps for call in step.calls]
 
