@@ -267,8 +267,8 @@ def test_libvirt_takes_a_disk_in_ceph_and_one_that_is_encrypted(kvm_lab: Lab, kv
         found = domain_xml.parse(done.stdout)["disks"]
         assert domain_xml.ASPECTS["disks"].fits(disks, found)
         assert {drive.secret for drive in found} == {drive.secret for drive in disks}
-        types = [disk.get("type") for disk in element(done.stdout).iterfind("devices/disk")]
-        assert types == ["network", "block", "file"]
+        types = {disk.get("type") for disk in element(done.stdout).iterfind("devices/disk")}
+        assert types == {"network", "block", "file"}
         # Another secret is a difference; none declared is none.
         other = (*disks[:2], Drive("/srv/x.raw", format="raw", secret=uuid))
         assert not domain_xml.ASPECTS["disks"].fits(other, found)
@@ -301,5 +301,6 @@ def test_what_a_host_lacks_for_a_pool_is_said_before_anything_is_done(place: Pla
         row = place.rows()["kvm.pool:san"]
         assert (row["action"], row["reason"]) == ("update", "it does not run")
     finally:
-        place.sh("rm -f /usr/bin/iscsiadm")
+        place.sh("rm -f /usr/bin/iscsiadm; virsh pool-undefine san")
+        place.sh("virsh -q secret-list | while read uuid usage; do virsh secret-undefine $uuid; done")
         place.items["pools"] = {"store": FOLDER}

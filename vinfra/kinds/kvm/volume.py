@@ -91,6 +91,8 @@ def check(name: str, desired: shape.Spec | None) -> str:
         return "clone: there is no image to copy"
     if desired.encryption is not None and desired.image is not None:
         return "encryption: only an empty volume is encrypted; what is in an image is not"
+    if desired.encryption is not None and desired.format != "raw":
+        return "encryption: an encrypted volume is raw; say format: raw"
     if desired.image is not None and desired.format == "raw" and desired.clone == "cow":
         return "a raw volume cannot stand on an image; say clone: copy"
     return "give it some size" if desired.size == 0 else ""

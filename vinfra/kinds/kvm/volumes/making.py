@@ -56,6 +56,8 @@ def objection(desired: Any, notes: Mapping[str, Any]) -> str:
     said = f"pool {pool.name} is of type {pool.type}"
     if pool.type == "iscsi":
         return f"{said}: its LUNs are made on its target"
+    if pool.type == "rbd" and desired.encryption is not None:
+        return f"{said}: libvirt encrypts no volumes there"
     if storage.bare(pool.path) and desired.format != "raw":
         return f"{said}: its volumes are raw; say format: raw"
     if pool.type == "logical" and _RESERVED.fullmatch(notes["file"]):
