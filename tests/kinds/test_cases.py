@@ -19,6 +19,7 @@ cases:
     made: [file:/x]        what of other kinds this blueprint created here
     marks: {name: {identity}}   of this blueprint; `foreign` of another one; `adopted`: of what it only found;
                            `claimed`: of what a run that was killed was at
+    a secret is a reference as in a blueprint, whose value is its own name; NOBODY's is not to be had
     expect: update ok live      or `invalid`: what `check` complains of, with `reason` a part of it
     fields: {content: "Hello\n -> Welcome\n"}
     reason: a part of it; of a noop, what is noticed
@@ -37,6 +38,7 @@ from typing import Any
 import pytest
 import yaml
 
+from vinfra.errors import Unresolved
 from vinfra.kinds.registry import KINDS
 from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.address import Address
@@ -46,10 +48,13 @@ from vinfra.model.change import Change, Delta
 from vinfra.model.kind import Reversible, Scope, Trait, has
 from vinfra.model.mark import Birth, Mark, State
 from vinfra.model.question import Exec, PyinfraFact, Question, Raw, ReadFile, ReadLibvirt, ReadLogin, ReadTree
+from vinfra.model.secret import Secret
 from vinfra.model.spec import declared
-from vinfra.model.step import AwaitGuest, Call, Reboot, Shell, Virt, Write
+from vinfra.model.step import AwaitGuest, Call, Reboot, Shell, Verb, Virt, Write
 from vinfra.model.step import Exec as Run
 from vinfra.model.values import Plain
+from vinfra.stages.render import Sources, render
+from vinfra.text.fields import with_secrets
 
 CASES = Path(__file__).parents[1] / "cases"
 KEYWORDS = {
@@ -133,7 +138,16 @@ def resource(kind: str, name: str, wish: Any) -> Resource:
     if wish == "absent":
         return Resource(address, None)
     value = wish if isinstance(wish, dict) else {module.SHORTHAND: wish} if wish else {}
-    return Resource(address, module.Spec.model_validate(value))
+    referring = with_secrets(value, Path(), (), [])
+    known = Resource(address, module.Spec.model_validate(referring))
+    return render((known,), {}, Sources(lambda _: "", revealed))[0][0] if referring != value else known
+
+
+def revealed(secret: Secret) -> str:
+    """What a reference stands for in these cases: its own name; nobody has what NOBODY has."""
+    if secret.reference == "env:NOBODY":
+        raise Unresolved("NOBODY is not set")
+    return secret.reference.partition(":")[2]
 
 
 def scope_of(case: dict[str, Any], facts: dict[str, Any]) -> Scope:
@@ -218,6 +232,8 @@ def virt(call: Virt) -> str:
         number,
         f"{call.seconds:g}s" if call.seconds else "",
         call.source,
+        call.sha256,
+        call.domain,
         re.sub(r">\s+<", "><", call.xml).strip(),
         call.content.decode("utf-8", "replace"),
     )
@@ -230,6 +246,8 @@ def delta_of(case: dict[str, Any]) -> tuple[Delta, list[str]]:
         return delta, []
     steps = KINDS[case["kind"]].steps(change, scope)
     assert all("\n" not in step.summary for step in steps)
+    tells = [step for step in steps if any(getattr(call, "verb", None) is Verb.SECRET_SET for call in step.calls)]
+    assert all(step.secret for step in tells)
     assert max((step.impact for step in steps), default=delta.impact) <= max(delta.impact, steps[0].impact)
     return delta, [shown(call) for step in steps for call in step.calls]
 

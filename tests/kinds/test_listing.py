@@ -9,9 +9,11 @@ from vinfra.kinds.host import cron, repository, timer
 from vinfra.kinds.host import listing as host
 from vinfra.kinds.host.packages import sources
 from vinfra.kinds.host.schedules import timerunits
+from vinfra.kinds.kvm import pool
 from vinfra.kinds.kvm.domains.board import FIELDS
 from vinfra.kinds.kvm.reading import listing as kvm
 from vinfra.kinds.kvm.reading import virsh
+from vinfra.kinds.kvm.volumes import pools
 from vinfra.kinds.registry import KINDS
 from vinfra.model.kind import Listed, Lists, Scope
 from vinfra.model.mark import Birth, Mark, State
@@ -232,3 +234,52 @@ def test_what_no_field_says_of_a_board_is_told() -> None:
     assert "no field says its video, which stays as it is" in found["board-01"].note
     assert "no field says its hugepages, which stays as it is" in found["dev-01"].note
     assert not {"pinning", "video"} & {*(found["board-01"].fields or {})}
+
+
+def defined(*xmls: str) -> Raw:
+    """What virsh says of pools that are defined and do not run."""
+    uuids = [f"00000000-0000-4000-8000-{number:012}" for number in range(len(xmls))]
+    said = "virsh > pool-list --all --autostart --uuid\nvirsh > pool-list --all --transient --uuid\n"
+    return Raw(
+        0,
+        "".join(
+            [said, *(f"virsh > pool-dumpxml --inactive {u}\n{x}\n" for u, x in zip(uuids, xmls, strict=True))]
+        ).encode(),
+    )
+
+
+def test_pools_are_listed_by_what_makes_their_type() -> None:
+    shapes: dict[str, dict[str, Any]] = {
+        "a": {"path": "/srv/a"},
+        "b": {"type": "logical", "volume_group": "vg0"},
+        "c": {"type": "netfs", "path": "/srv/c", "host": "nas", "export": "/export/c", "format": "nfs"},
+        "d": {"type": "iscsi", "host": "san", "target": "iqn.2003-01.org.example:store"},
+        "e": {"type": "rbd", "monitors": ["mon1:6789"], "ceph_pool": "vms"},
+    }
+    xmls = [pools.xml(name, pool.Spec.model_validate(fields)) for name, fields in shapes.items()]
+    login = "<source><auth type='chap' username='u'><secret uuid='x'/></auth></source>"
+    odd = ("<pool type='zfs'><name>y</name></pool>", f"<pool type='iscsi'><name>z</name>{login}</pool>")
+    found = {item.name: item for item in kvm.pools(NOBODY, {virsh.POOLS: defined(*xmls, *odd)})}
+    assert {name: found[name].fields for name in shapes} == {
+        name: {**fields, "autostart": False} for name, fields in shapes.items()
+    }
+    assert (found["y"].fields, found["z"].fields) == (None, None)
+    assert "type zfs cannot be declared" in found["y"].note
+    assert "u logs in there, and with what cannot be read" in found["z"].note
+
+
+def test_volumes_of_a_group_are_listed_and_encrypted_ones_told_of() -> None:
+    """The group's as libvirt has it in tests/cases/kvm.volume/logical.yaml."""
+    pool_xml = "<pool type='logical'><name>vg</name><target><path>/dev/vg0</path></target></pool>"
+    lock = "<encryption format='luks'/>"
+    volumes = [
+        f"<volume><name>{name}</name><capacity>4194304</capacity><target><path>/dev/vg0/{name}</path>{more}</target></volume>"
+        for name, more in (("data", ""), ("safe", lock))
+    ]
+    uuid = "00000000-0000-4000-8000-000000000000"
+    told = defined(pool_xml).text + f"virsh > pool-dumpxml {uuid}\n{pool_xml}\n"
+    told += "".join(f"virsh > vol-dumpxml\n{xml}\n" for xml in volumes)
+    data, safe = kvm.volumes(NOBODY, {virsh.POOLS: said(told)})
+    assert (data.name, data.fields) == ("data", {"size": "4MiB", "format": "raw", "pool": "vg"})
+    assert safe.fields is None
+    assert "is encrypted with a passphrase that cannot be read" in safe.note

@@ -114,6 +114,7 @@ VOLUME = (
     volume("format", {"format": "qcow2"}, "data-loss", refused=True),
     volume("image", {"image": "same"}, "data-loss", refused=True, on="cow"),
     volume("pool", {"pool": "other"}, "data-loss", refused=True),
+    volume("encryption", {"encryption": {"passphrase": {"secret": "env:IMPACT_SECRET"}}}, "data-loss", refused=True),
     volume(REMOVED, "absent", "data-loss"),
 )
 SERVICE = (

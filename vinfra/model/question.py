@@ -239,9 +239,11 @@ class ReadLibvirt:
     same, and leases. "pools": the same, and their volumes' XML. "capabilities": the host's, and libvirt's version.
     "domcapabilities": what QEMU can do, of each accelerator and board. libvirt answers that to a writing connection
     only, for it can name a program to run, which these fixed words do not (docs/decisions/0026).
+    "backends": what types of pools it can have, as XML. "secrets": their uuids and what each is of; never a value,
+    which libvirt itself gives nobody over such a connection.
     """
 
-    sort: Literal["domains", "networks", "pools", "capabilities", "domcapabilities"]
+    sort: Literal["domains", "networks", "pools", "capabilities", "domcapabilities", "backends", "secrets"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,9 +75,13 @@ class Verb(StrEnum):
     POOL_AUTOSTART = "pool.autostart"  # number
     POOL_REFRESH = "pool.refresh"
     VOLUME_CREATE = "volume.create"  # pool, xml
-    VOLUME_UPLOAD = "volume.upload"  # pool, and content or source (a file on the controller)
+    VOLUME_UPLOAD = "volume.upload"  # pool, and content or source: a file on the controller, or an address and sha256
     VOLUME_RESIZE = "volume.resize"  # pool, number: bytes
     VOLUME_DELETE = "volume.delete"  # pool
+    VOLUME_GROW = "volume.grow"  # pool, number, domain: the one that runs on it and is to see it
+    SECRET_DEFINE = "secret.define"  # xml  # noqa: S105
+    SECRET_SET = "secret.set"  # content; the name is its uuid  # noqa: S105
+    SECRET_UNDEFINE = "secret.undefine"  # noqa: S105
     DOMAIN_DEFINE = "domain.define"  # xml
     DOMAIN_START = "domain.start"  # xml: as for a network
     DOMAIN_PRESS = "domain.press"  # ask its system to go down, and wait for nothing
@@ -105,6 +109,8 @@ class Virt:
     seconds: float = 0.0
     content: bytes = b""
     source: str = ""
+    sha256: str = ""
+    domain: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,8 +104,8 @@ exit 2
 """
 
 # libvirt: what libvirt has of one sort, asked of one virsh in a batch; only what runs has a second, live definition.
-# A volume is named by its path, which no name can be mistaken for. Blockers, what models lack that are not usable, are
-# four fifths of what libvirt 11.3 says of domcapabilities.
+# A volume is named by its path, which no name can be mistaken for; in a Ceph pool that is POOL/NAME. Blockers, what
+# models lack that are not usable, are four fifths of what libvirt 11.3 says of domcapabilities.
 _LIBVIRT = r"""
 libvirt() {
 command -v virsh >/dev/null || { echo 'no virsh here' >&2; exit 127; }
@@ -120,6 +120,8 @@ for t in kvm qemu; do
 for m in q35 pc; do echo "domcapabilities --virttype $t --machine $m"; done
 done | $T virsh -q -c qemu:///system | sed '/<blockers /,/<\/blockers>/d'
 exit;;
+backends) v pool-capabilities; exit;;
+secrets) v secret-list; exit;;
 *) v capabilities && { echo version | v; exit 0; }; exit;;
 esac
 a=$(v $l --all --uuid) && r=$(v $l --uuid) || exit
@@ -134,7 +136,9 @@ case $1 in
 networks) echo "net-dhcp-leases $u";;
 pools)
 v vol-list $u </dev/null | sed -n 's/["\\]/\\&/g
-s,^[^/]*[[:space:]]\(/.*[^[:space:]]\)[[:space:]]*$,vol-dumpxml --pool '$u' "\1",p';;
+s,^[^/]*[[:space:]]\(/.*[^[:space:]]\)[[:space:]]*$,vol-dumpxml --pool '$u' "\1",p
+t
+s,^ *[^ /]*  *\([^ /]*/[^ ]*\) *$,vol-dumpxml --pool '$u' "\1",p';;
 esac
 done
 } | v

@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import libvirt  # type: ignore[import-untyped]
 
 from vinfra.model.step import Verb, Virt
+from vinfra.transport import storage
 
 _PRESS_AGAIN = 5.0  # a guest that boots does not hear the power button yet
 _POLL = 0.3
@@ -127,12 +126,12 @@ def _volume(connection: Connection, call: Virt) -> Any:
 
 
 def _volume_create(connection: Connection, call: Virt) -> None:
-    connection.storagePoolLookupByName(call.pool).createXML(call.xml, 0)
+    storage.create(connection.storagePoolLookupByName(call.pool), call)
 
 
 def _volume_upload(connection: Connection, call: Virt) -> None:
     """Piece by piece, so that a file of any size takes no memory. What arrived only in part is removed again."""
-    with Path(call.source).open("rb") if call.source else BytesIO(call.content) as source:
+    with storage.content(call) as source:
         length = source.seek(0, 2)
         source.seek(0)
         volume = _volume(connection, call)
@@ -300,6 +299,7 @@ _VERBS: dict[Verb, Callable[[Connection, Virt], None]] = {
     Verb.VOLUME_UPLOAD: _volume_upload,
     Verb.VOLUME_RESIZE: _volume_resize,
     Verb.VOLUME_DELETE: _volume_delete,
+    **storage.VERBS,
     Verb.DOMAIN_DEFINE: _domain_define,
     Verb.DOMAIN_START: _domain_start,
     Verb.DOMAIN_PRESS: _domain_press,

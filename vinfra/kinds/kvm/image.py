@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator
 
 from vinfra.kinds.compare import compare, created, deleted, refused
+from vinfra.kinds.kvm.domains.parts import spelled
 from vinfra.kinds.kvm.reading import usage
 from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, POOLS
 from vinfra.kinds.kvm.volumes import scripts, storage
@@ -33,6 +34,7 @@ REMOVAL = Removal(when="refused while something stands on it")
 TRAITS = frozenset({Trait.LAZY})
 
 NO_LONGER_THAN = 7200.0
+FOLDERS = ("dir", "netfs")
 ANEW = "it makes another image beside the old"
 
 
@@ -49,9 +51,15 @@ class Spec(shape.Spec):
     """A disk image. It lies in its pool as `<name>-<first 12 of its sha256>.<format>`."""
 
     source: Text | None = field(
-        "Where the host itself fetches it, by http or https.",
+        "Where it is fetched, by http or https.",
         compared=False,
         examples=("https://images.example.net/debian-12.qcow2",),
+    )
+    via: Literal["host", "controller"] = field(
+        "Who fetches it: the host itself, or the machine that runs vinfra, which keeps it and sends it to hosts that "
+        "have no way out.",
+        default="host",
+        compared=False,
     )
     file: Text | None = field("A file beside the blueprint, which is sent to the host.", compared=False, path=True)
     sha256: Sha256 = field(
@@ -71,6 +79,8 @@ def check(name: str, desired: shape.Spec | None) -> str:
         return "give one of source (an address) and file (a path beside the blueprint)"
     if isinstance(desired.source, str) and not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", desired.source):
         return "source: write an http or https address; what logs in to it would be seen among the host's processes"
+    if desired.via != "host" and desired.source is None:
+        return "via: a file is sent by the machine that runs vinfra anyway"
     return ""
 
 
@@ -141,10 +151,13 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     pool: storage.Pool = notes["pool"]
     if not pool.path:
         return refused(Action.CREATE, storage.nowhere(pool.name), fields)
+    if pool.type not in FOLDERS:
+        return refused(Action.CREATE, f"images are files, and pool {pool.name} is of type {pool.type}", fields)
     if "old" not in notes:
         return created(fields)
-    stays = ", ".join(user.name for user in notes["old_using"])
-    return created(fields, f"{notes['old']} stays: {stays} stands on it" if stays else f"instead of {notes['old']}")
+    old, stays = pool.volumes[notes["old"]], ", ".join(user.name for user in notes["old_using"])
+    instead = f"instead of {notes['old']}, {spelled(old.allocation)}"
+    return created(fields, f"{notes['old']} stays: {stays} stands on it" if stays else instead)
 
 
 def _gone(resource: Resource, answer: Answer, notes: Mapping[str, Any], scope: Scope) -> Delta:
@@ -153,7 +166,8 @@ def _gone(resource: Resource, answer: Answer, notes: Mapping[str, Any], scope: S
     users = usage.staying(resource, notes["using"], scope)
     if users and not usage.shared(resource, scope):
         return refused(Action.DELETE, f"in use by {', '.join(users)}")
-    return deleted()
+    there = notes["pool"].volumes[notes["file"]]
+    return deleted(reason=f"{spelled(there.allocation)} written, which its source still has")
 
 
 def steps(change: Change, scope: Scope) -> Sequence[Step]:
@@ -163,8 +177,9 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
     if not isinstance(desired, Spec):
         return [Step(f"remove {notes['file']}", _remove(pool, notes["file"]), change.delta.impact)]
     file = notes["file"]
+    origin = desired.source or desired.file or ""
     part, words = f".{file}.part", (pool.path, file, desired.sha256, desired.format)
-    if desired.source is not None:
+    if desired.source is not None and desired.via == "host":
         unit, script = f"image-{desired.sha256[:12]}", scripts.FETCH + scripts.FINISH
         calls: tuple[Call, ...] = (scripts.lasting(unit, script, (*words, desired.source), scope.facts),)
         said = f"fetch {desired.source} as {file}"
@@ -172,10 +187,10 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
         calls = (
             Virt(Verb.VOLUME_DELETE, part, pool.name),
             Virt(Verb.VOLUME_CREATE, part, pool.name, xml=storage.xml(part, "raw", 0)),
-            Virt(Verb.VOLUME_UPLOAD, part, pool.name, source=desired.file or ""),
-            Exec(("sh", "-s", "--", *words, desired.file or ""), stdin=scripts.FINISH.encode()),
+            Virt(Verb.VOLUME_UPLOAD, part, pool.name, source=origin, sha256=desired.sha256 if desired.source else ""),
+            Exec(("sh", "-s", "--", *words, origin), stdin=scripts.FINISH.encode()),
         )
-        said = f"send {desired.file} as {file}"
+        said = f"send {origin} as {file}"
     found = [Step(said, (*calls, Virt(Verb.POOL_REFRESH, pool.name)), timeout=NO_LONGER_THAN)]
     if "old" in notes and not notes["old_using"]:
         found.append(Step(f"remove {notes['old']}", _remove(pool, notes["old"])))

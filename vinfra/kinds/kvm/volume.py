@@ -4,24 +4,27 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from vinfra.kinds.compare import compare, created, deleted, refused, updated
+from pydantic import ConfigDict, ValidationInfo, field_validator
+
+from vinfra.kinds.compare import deleted, refused, updated
+from vinfra.kinds.host.disks import lvm
 from vinfra.kinds.host.files import paths
 from vinfra.kinds.kvm import image
-from vinfra.kinds.kvm.domains.parts import spelled
 from vinfra.kinds.kvm.reading import listing as everything
 from vinfra.kinds.kvm.reading import usage
-from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, POOLS, missing
-from vinfra.kinds.kvm.volumes import scripts, storage
+from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, POOLS, SECRETS, missing
+from vinfra.kinds.kvm.volumes import growth, making, scripts, secrets, storage
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.answer import Absent, Answer, Present
 from vinfra.model.blueprint import Resource
-from vinfra.model.change import Change, Delta, FieldChange, Undo
+from vinfra.model.change import Change, Delta, Undo
 from vinfra.model.kind import Answers, Removal, Scope, Trait
-from vinfra.model.mark import Mark, State
+from vinfra.model.mark import State
 from vinfra.model.question import Question
+from vinfra.model.secret import Secret
 from vinfra.model.spec import field
-from vinfra.model.step import Call, Exec, Step, Verb, Virt
+from vinfra.model.step import Exec, Step, Verb, Virt
 from vinfra.model.values import Size, Text
 
 NAME = "kvm.volume"
@@ -31,16 +34,17 @@ ORDER = 130
 SHARED = False
 TRAITS = frozenset({Trait.TOP})
 
-NO_LONGER_THAN = 7200.0
 REMOVAL = Removal(Impact.DATA_LOSS, "what is on it is lost", "refused while a machine uses it")
 LOST: dict[str, Any] = {"impact": Impact.DATA_LOSS, "why": "what is on it would be lost", "refused": True}
 
 
 class Spec(shape.Spec):
-    """A disk. It takes the room that was written, not its size; so more can be promised than the pool has."""
+    """A disk. In a folder it takes the room that was written, not its size; so more can be promised than there is."""
+
+    model_config = ConfigDict(validate_default=True)
 
     size: Size | None = field(
-        "How much it can hold; the image's own size without it. It can grow, while no running machine uses it.",
+        "How much it can hold; the image's own size without it. It can grow, also under the machine that runs on it.",
         when="less is refused: what is on it would be lost",
     )
     image: Text | None = field(
@@ -53,6 +57,22 @@ class Spec(shape.Spec):
     )
     format: Literal["qcow2", "raw"] = field("How the file is written.", default="qcow2", **LOST, identity=True)
     pool: Text = field("The pool it is in.", default=storage.DEFAULT, **LOST, identity=True)
+    encryption: secrets.Encryption = field(
+        "Encrypt it (LUKS): `{passphrase: {secret: …}}`, which libvirt keeps, so that machines start by themselves.",
+        **LOST,
+        secret=True,
+        examples=({"passphrase": {"secret": "env:DATA_PASSPHRASE"}},),
+    )
+    digest: Text | None = field(
+        "Stands for the passphrase in the mark; it is made from it, whatever is written here.",
+        compared=False,
+        identity=True,
+    )
+
+    @field_validator("digest", mode="after")
+    @classmethod
+    def _digested(cls, _: Any, info: ValidationInfo) -> str | None:
+        return secrets.digest(secrets.passphrase(info.data.get("encryption")))
 
 
 ask_all = everything.ask_pools
@@ -69,6 +89,10 @@ def check(name: str, desired: shape.Spec | None) -> str:
         return "give a size, or an image that has one"
     if desired.image is None and desired.clone != "cow":
         return "clone: there is no image to copy"
+    if desired.encryption is not None and desired.image is not None:
+        return "encryption: only an empty volume is encrypted; what is in an image is not"
+    if desired.encryption is not None and desired.format != "raw":
+        return "encryption: an encrypted volume is raw; say format: raw"
     if desired.image is not None and desired.format == "raw" and desired.clone == "cow":
         return "a raw volume cannot stand on an image; say clone: copy"
     return "give it some size" if desired.size == 0 else ""
@@ -88,17 +112,25 @@ def references(_name: str, desired: shape.Spec | None) -> tuple[frozenset[str], 
 
 
 def ask(scope: Scope, answers: Answers) -> Iterable[Question]:
-    """All volumes, and the domains that may use them; then whether a file lies where one is to be made."""
+    """All volumes, and the domains that may use them; then whether something lies where one is to be made."""
     yield from (POOLS, DOMAINS)
+    wishes = [item.desired for item in scope.wanted if isinstance(item.desired, Spec)]
+    if any(wish.encryption is not None for wish in wishes):
+        yield SECRETS
+    places = [storage.pool(wish.pool, scope, answers) for wish in wishes] if POOLS in answers else []
+    if any(isinstance(place, storage.Pool) and place.type == "logical" for place in places):
+        yield from lvm.QUESTIONS
     yield from paths.ask(_unmade(scope, answers))
 
 
 def _unmade(scope: Scope, answers: Answers) -> Iterator[str]:
     for item in scope.wanted if POOLS in answers else ():
         if isinstance(item.desired, Spec):
-            file, pool = storage.file_name(item.address.name, item.desired.format), item.desired.pool
-            place = storage.pool(pool, scope, answers)
-            if isinstance(place, storage.Pool) and place.path and file not in place.volumes:
+            place = storage.pool(item.desired.pool, scope, answers)
+            if not isinstance(place, storage.Pool) or not place.path.startswith("/"):
+                continue
+            file = storage.file_name(item.address.name, item.desired.format, place.path)
+            if file not in place.volumes:
                 yield f"{place.path}/{file}"
 
 
@@ -130,7 +162,8 @@ def _one(
         pool = storage.pool(where, scope, answers)
         if not isinstance(pool, storage.Pool):
             return pool
-        file = storage.file_name(name, extension)
+        file = storage.file_name(name, extension, pool.path)
+        notes |= {"grain": growth.grain(pool, answers), "secrets": secrets.known(answers)}
         if (known := pool.volumes.get(file)) is not None:
             notes |= {"pool": pool, "volume": known, "using": using.get(known.path, ())}
             return Present(_actual(known, where, desired, mine or {}), notes)
@@ -139,6 +172,8 @@ def _one(
             notes |= {"pool": pool, "file": file, "stray": path if path in strays else "", "using": using.get(path, ())}
     if isinstance(desired, Spec) and desired.image is not None:
         notes |= image.source(desired.image, scope, answers)
+    if isinstance(desired, Spec):
+        notes["short"] = making.room(desired, notes, scope, answers)
     return Absent(notes)
 
 
@@ -156,60 +191,26 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     desired, notes = resource.desired, answer.notes if isinstance(answer, Present | Absent) else {}
     if not isinstance(desired, Spec):
         return _gone(resource, answer, notes, scope)
+    if isinstance(told := secrets.passphrase(desired.encryption), Secret):
+        return Delta(Action.NOOP, verdict=Verdict.UNKNOWN, reason=f"{told} was not resolved")
     if not isinstance(answer, Present):
-        return _new(desired, notes)
+        return making.delta(desired, notes)
     actual = answer.actual
     assert isinstance(actual, Spec)
-    fields = tuple(_fields(actual, desired))
+    fields = tuple(growth.fields(actual, desired, notes))
     lost = [item for item in fields if item.impact is Impact.DATA_LOSS]
     if lost:
-        reason = f"{LOST['why']} ({spelled(notes['volume'].allocation)} written)"
+        reason = f"{LOST['why']} ({notes['volume'].written})"
         return Delta(Action.REPLACE, fields, Impact.DATA_LOSS, Verdict.REFUSED, reason)
     whole, part, _ = resource.address.name.partition("/")
     if part and not notes["mine"] and whole not in {user.name for user in notes["using"]}:
         return refused(Action.CREATE, f"{notes['volume'].path} is there, and this blueprint did not make it", fields)
     if fields and not notes["mine"]:
         return refused(Action.UPDATE, "it was there before, and this blueprint did not make it", fields)
-    # qemu holds a lock on its qcow2 files, which qemu-img then does not resize; a raw one would grow behind its back.
-    running = [user.name for user in notes["using"] if user.running]
-    if fields and running:
-        return refused(Action.UPDATE, f"{', '.join(running)} runs on it; stop it first", fields)
-    return updated(fields)
-
-
-def _fields(actual: Spec, desired: Spec) -> Iterator[FieldChange]:
-    yield from compare(actual, desired, skip=("size",))
-    wish, size = storage.rounded(desired.size or 0), actual.size or 0
-    if wish and wish != size:
-        yield FieldChange("size", size, desired.size, Impact.LIVE if wish > size else Impact.DATA_LOSS)
-
-
-def _new(desired: Spec, notes: Mapping[str, Any]) -> Delta:
-    fields, pool = compare(None, desired), notes["pool"]
-    if not pool.path:
-        return refused(Action.CREATE, storage.nowhere(pool.name), fields)
-    if running := [user.name for user in notes["using"] if user.running]:
-        save = "save it by /proc/PID/fd, or stop the machine first"
-        return refused(Action.CREATE, f"{running[0]} still runs on the file that was removed: {save}", fields)
-    if notes["stray"] and not _copied(desired, notes):
-        reason = f"libvirt does not know of the file {notes['stray']}; remove it, or virsh pool-refresh {pool.name}"
-        return refused(Action.CREATE, reason, fields)
-    if desired.image is not None and "image" not in notes:
-        return refused(Action.CREATE, f"the image {desired.image} is not on this host and is not going to be", fields)
-    known: storage.Volume | None = notes.get("image_volume")
-    if known is not None and desired.size is not None and storage.rounded(desired.size) < known.capacity:
-        return refused(Action.CREATE, f"the image alone is {spelled(known.capacity)}", fields)
-    needs = max(desired.size or 0, known.allocation if known is not None else 0)
-    short = pool.available is not None and needs > pool.available
-    # libvirt knows that from its last look, and it is written only as it is used: no reason to refuse.
-    return created(fields, f"pool {pool.name} has only {spelled(pool.available or 0)} left" if short else "")
-
-
-def _copied(desired: Spec, notes: Mapping[str, Any]) -> bool:
-    """Whether the file is the copy that a killed run claimed and made: it got its name when it was whole."""
-    claim: Mark | None = notes["claim"]
-    made = {"image": desired.image, "format": desired.format, "pool": desired.pool}
-    return claim is not None and desired.clone == "copy" and made.items() <= dict(claim.identity).items()
+    problem = secrets.misfit(desired, notes["volume"].encrypted, scope.mine(resource.address.name))
+    if not problem and any(item.path == "size" for item in fields):
+        problem = growth.objection(notes["using"], notes["pool"])
+    return refused(Action.UPDATE, problem, fields) if problem else updated(fields)
 
 
 def _gone(resource: Resource, answer: Answer, notes: Mapping[str, Any], scope: Scope) -> Delta:
@@ -217,43 +218,40 @@ def _gone(resource: Resource, answer: Answer, notes: Mapping[str, Any], scope: S
         return Delta(Action.NOOP)
     if users := usage.staying(resource, notes["using"], scope):
         return refused(Action.DELETE, f"in use by {', '.join(users)}")
-    return deleted(REMOVAL, f"{spelled(notes['volume'].allocation)} written")
+    return deleted(REMOVAL, notes["volume"].written)
 
 
 def steps(change: Change, scope: Scope) -> Sequence[Step]:
-    """Create, grow or delete. libvirt looks again first: what was removed by hand is still there for it."""
+    """Create, grow, open or delete."""
     desired, notes, impact = change.desired, change.notes, change.delta.impact
     pool: storage.Pool = notes["pool"]
-    size = storage.rounded(desired.size) if isinstance(desired, Spec) and desired.size is not None else None
-    if "volume" in notes:
-        file = notes["volume"].file
-        look = Exec(("sh", "-s", "--", notes["volume"].path), stdin=scripts.OPEN.encode())
-        if desired is None:
-            return [Step(f"delete {file}", (look, Virt(Verb.VOLUME_DELETE, file, pool.name)), impact)]
-        assert size is not None
-        grow = Virt(Verb.VOLUME_RESIZE, file, pool.name, number=size)
-        return [Step(f"grow {file} to {spelled(size)}", (look, grow), impact)]
-    assert isinstance(desired, Spec)
-    file, refresh = notes["file"], Virt(Verb.POOL_REFRESH, pool.name)
-    if desired.image is None:
-        create = Virt(Verb.VOLUME_CREATE, file, pool.name, xml=storage.xml(file, desired.format, size))
-        return [Step(f"create {file}", (refresh, create), impact)]
-    if notes["stray"]:
-        return [Step(f"let libvirt see {file}", (refresh,), impact)]
-    path, sort = notes["image"]
-    fits = (Exec(("sh", "-s", "--", path, sort, str(size)), stdin=scripts.FITS.encode()),)
-    calls: tuple[Call, ...] = fits if size is not None and notes["image_volume"] is None else ()
-    if desired.clone == "copy":
-        words = (pool.path, file, desired.format, path, sort, "" if size is None else str(size))
-        call = scripts.lasting(f"volume-{file}", scripts.COPY, words, scope.facts)
-        return [Step(f"copy {path} to {file}", (*calls, call, refresh), impact, NO_LONGER_THAN)]
-    create = Virt(Verb.VOLUME_CREATE, file, pool.name, xml=storage.xml(file, desired.format, size, (path, sort)))
-    return [Step(f"create {file} on {path}", (*calls, refresh, create), impact)]
+    if "volume" not in notes:
+        assert isinstance(desired, Spec)
+        size = storage.rounded(desired.size) if desired.size is not None else None
+        return making.steps(desired, notes, size, scope.facts)
+    volume: storage.Volume = notes["volume"]
+    if not isinstance(desired, Spec):
+        look = Exec(("sh", "-s", "--", volume.path), stdin=scripts.OPEN.encode())
+        forget = (secrets.forgotten(secrets.of_volume(volume.path)),) if volume.encrypted else ()
+        calls = (look, Virt(Verb.VOLUME_DELETE, volume.file, pool.name), *forget)
+        return [Step(f"delete {volume.file}", calls, impact)]
+    fields = {item.path for item in change.delta.fields}
+    told = making.passphrase(volume.path, volume.file, desired) if "passphrase" in fields else []
+    grain = notes["grain"]
+    return [*told, *(growth.steps(notes, -(-(desired.size or 0) // grain) * grain) if "size" in fields else [])]
 
 
 def undo(change: Change, scope: Scope) -> Undo | str:
     """A new one goes, with the machine that it was made for."""
     if change.delta.action is not Action.CREATE:
-        return "a disk that has grown does not get smaller again"
-    call = Virt(Verb.VOLUME_DELETE, change.notes["file"], change.notes["pool"].name)
-    return Undo((Step(f"delete {change.notes['file']}", (call,), Impact.DATA_LOSS),), early=True)
+        grown = any(item.path == "size" for item in change.delta.fields)
+        return (
+            "a disk that has grown does not get smaller again"
+            if grown
+            else "libvirt does not give back what it kept secret"
+        )
+    file, pool = change.notes["file"], change.notes["pool"]
+    calls = [Virt(Verb.VOLUME_DELETE, file, pool.name)]
+    if getattr(change.desired, "encryption", None) is not None:
+        calls.append(secrets.forgotten(secrets.of_volume(f"{pool.path}/{file}")))
+    return Undo((Step(f"delete {file}", tuple(calls), Impact.DATA_LOSS),), early=True)

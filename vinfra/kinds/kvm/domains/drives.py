@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from xml.etree.ElementTree import Element, SubElement
 
+from vinfra.kinds.kvm.domains import sources
+from vinfra.kinds.kvm.domains.sources import Remote
+
 # libvirt's names of disks by their bus; the others (scsi, sata, usb) share one prefix.
 PREFIXES = {"virtio": "vd", "ide": "hd"}
 OWN = ("qcow2", "raw", "iso")
@@ -16,13 +19,18 @@ OWN = ("qcow2", "raw", "iso")
 
 @dataclass(frozen=True, slots=True)
 class Drive:
-    """A disk. `source` is the path of its file, or what else tells it apart; `under` are the files below that one."""
+    """A disk. `source` is the path of its file, or what else tells it apart; `under` are the files below that one.
+
+    `secret`: the uuid of what opens it, if it is encrypted. `remote`: of one in a Ceph pool, how to get there.
+    """
 
     source: str
     bus: str = "virtio"
     format: str = "qcow2"
     readonly: bool = False
     under: tuple[str, ...] = field(default=(), compare=False)
+    secret: str = field(default="", compare=False)
+    remote: Remote | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return self.source + ("" if self.bus == "virtio" else f" {self.bus}")
@@ -34,8 +42,9 @@ def drives(tree: Element) -> tuple[Drive, ...]:
 
 
 def same_drives(wish: Sequence[Drive], found: Sequence[Drive]) -> bool:
-    """Whether these are the disks that are wished for, in whatever order."""
-    return set(wish) == set(found)
+    """Whether these are the disks that are wished for, in whatever order. A secret that nobody speaks of stays."""
+    locks = {drive.source: drive.secret for drive in found}
+    return set(wish) == set(found) and all(drive.secret in ("", locks[drive.source]) for drive in wish)
 
 
 def snapshots(wish: Sequence[Drive], found: Sequence[Drive]) -> Iterator[tuple[str, str]]:
@@ -65,6 +74,7 @@ def _drive(item: Element) -> Drive:
         format="raw" if driver is None else driver.get("type", "raw"),
         readonly=item.find("readonly") is not None,
         under=tuple(found.get("file", "") for found in item.iterfind(".//backingStore/source")),
+        secret=sources.secret(item),
     )
 
 
@@ -91,9 +101,13 @@ def _made(tree: Element, parent: Element, drive: Drive) -> Element:
     taken = {target.get("dev") for target in tree.iterfind("devices/disk/target")}
     prefix = PREFIXES.get(drive.bus, "sd")
     name = next(f"{prefix}{letters}" for letters in _letters() if f"{prefix}{letters}" not in taken)
-    item = SubElement(parent, "disk", {"type": "file", "device": "disk"})
+    sort, key = ("block", "dev") if drive.source.startswith("/dev/") else ("file", "file")
+    item = SubElement(parent, "disk", {"type": "network" if drive.remote else sort, "device": "disk"})
     SubElement(item, "driver", {"name": "qemu"})
-    SubElement(item, "source", {"file": drive.source})
+    if drive.remote:
+        sources.write(item, drive.source, drive.remote)
+    else:
+        SubElement(item, "source", {key: drive.source})
     SubElement(item, "target", {"dev": name, "bus": drive.bus})
     return item
 
@@ -103,6 +117,8 @@ def _shaped(item: Element, drive: Drive) -> None:
     if driver is None:
         driver = SubElement(item, "driver", {"name": "qemu"})
     driver.set("type", drive.format)
+    if drive.secret:
+        sources.lock(item, drive.secret)
     if drive.readonly and flag is None:
         SubElement(item, "readonly")
     elif flag is not None and not drive.readonly:

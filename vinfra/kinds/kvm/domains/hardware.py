@@ -10,9 +10,11 @@ from vinfra.kinds.kvm.domains.backing import PAGES
 from vinfra.kinds.kvm.domains.drives import Drive
 from vinfra.kinds.kvm.domains.machine import Disk, Nic, Spec
 from vinfra.kinds.kvm.domains.ports import Port
+from vinfra.kinds.kvm.domains.sources import Remote
 from vinfra.kinds.kvm.reading.offers import UNSEEN, UNTOLD, Offers, Plugged, offers, plugged
-from vinfra.kinds.kvm.reading.virsh import DOMAINS, NETWORKS, POOLS, Found, element, found
-from vinfra.kinds.kvm.volumes import storage
+from vinfra.kinds.kvm.reading.virsh import DOMAINS, NETWORKS, POOLS, Found, found
+from vinfra.kinds.kvm.volumes import pools as kinds_of_pools
+from vinfra.kinds.kvm.volumes import secrets, storage
 from vinfra.model.kind import Answers, Scope
 from vinfra.text.complaint import near
 
@@ -26,6 +28,7 @@ class Site:
 
     `accelerator` is "kvm", "tcg" or, as long as nobody has tried, "". `interfaces` is None when they are not known.
     `offers` is what its QEMU can do, `plugged` its devices, `pages` how many huge pages its machines take, by size.
+    `remotes`: of a pool in Ceph, how to get there.
     """
 
     accelerator: str
@@ -35,22 +38,27 @@ class Site:
     offers: Offers = UNTOLD
     plugged: Plugged = UNSEEN
     pages: Mapping[str, int] = field(default_factory=dict)
+    remotes: Mapping[str, Remote] = field(default_factory=dict)
 
 
 def site(accelerator: str, scope: Scope, answers: Answers) -> Site:
     """What a host has, together with what this blueprint brings there. No pool ever moves to another folder."""
-    pools = {name: element(pool.definition).findtext("target/path", "") for name, pool in found(answers, POOLS).items()}
+    sources = {name: pool.definition for name, pool in found(answers, POOLS).items()}
+    pools = {name: kinds_of_pools.place(xml) for name, xml in sources.items()}
+    remotes = {name: remote for name, xml in sources.items() if (remote := kinds_of_pools.remote(xml)) is not None}
     networks = {name: network.active for name, network in found(answers, NETWORKS).items()}
     for reference, sibling in scope.siblings.items():
         noun, _, name = reference.partition(":")
         if noun == "pool":
-            path = getattr(sibling.desired, "path", None)
-            _declared(pools, name, path and pools.get(name, path))
+            xml = "" if sibling.desired is None else kinds_of_pools.xml(name, sibling.desired)
+            _declared(pools, name, pools.get(name, kinds_of_pools.place(xml)) if xml else None)
+            if xml and name not in remotes and (remote := kinds_of_pools.remote(xml)) is not None:
+                remotes[name] = remote
         elif noun == "network":
             _declared(networks, name, None if sibling.desired is None else True)
     interfaces = scope.facts.get("interfaces")
     known = None if interfaces is None else frozenset(interfaces)
-    more = offers(answers), plugged(answers), pages(scope, found(answers, DOMAINS))
+    more = offers(answers), plugged(answers), pages(scope, found(answers, DOMAINS)), remotes
     return Site(accelerator, pools, networks, known, *more)
 
 
@@ -112,22 +120,24 @@ def _drives(name: str, desired: Spec, scope: Scope, place: Site) -> Iterator[tup
     The seed is a virtio disk because the kernels of cloud images may know no other drive.
     """
     for disk_name, disk in machine.disks(desired).items():
-        pool, file, sort = _file(f"{name}/{disk_name}", disk, desired, scope)
-        yield Drive(f"{place.pools.get(pool, '')}/{file}", disk.bus, sort), pool
+        pool, volume, sort, locked = _volume(f"{name}/{disk_name}", disk, desired, scope)
+        home = place.pools.get(pool, "")
+        path = f"{home}/{storage.file_name(volume, sort, home)}"
+        secret = secrets.of_volume(path) if locked else ""
+        yield Drive(path, disk.bus, sort, secret=secret, remote=place.remotes.get(pool)), pool
     if machine.has_seed(desired):
-        file = storage.file_name(f"{name}/{machine.SEED}", "iso")
-        yield Drive(f"{place.pools.get(desired.pool, '')}/{file}", format="raw", readonly=True), desired.pool
+        file, home = storage.file_name(f"{name}/{machine.SEED}", "iso"), place.pools.get(desired.pool, "")
+        yield Drive(f"{home}/{file}", format="raw", readonly=True, remote=place.remotes.get(desired.pool)), desired.pool
 
 
-def _file(own: str, disk: Disk, desired: Spec, scope: Scope) -> tuple[str, str, str]:
-    """The pool, the file and the format of a disk: its own volume's, or those of the one that is declared."""
+def _volume(own: str, disk: Disk, desired: Spec, scope: Scope) -> tuple[str, str, str, bool]:
+    """The pool, the name, the format of a disk's volume, and whether it is encrypted: its own, or a declared one."""
     if disk.volume is None:
-        sort = disk.format or "qcow2"
-        return disk.pool or desired.pool, storage.file_name(own, sort), sort
+        return disk.pool or desired.pool, own, disk.format or "qcow2", False
     sibling = scope.siblings.get(f"volume:{disk.volume}")
     volume = None if sibling is None else sibling.desired
-    sort = getattr(volume, "format", None) or "qcow2"
-    return getattr(volume, "pool", None) or storage.DEFAULT, storage.file_name(disk.volume, sort), sort
+    sort, locked = getattr(volume, "format", None) or "qcow2", getattr(volume, "encryption", None) is not None
+    return getattr(volume, "pool", None) or storage.DEFAULT, disk.volume, sort, locked
 
 
 def objection(name: str, desired: Spec, scope: Scope, place: Site) -> str:

@@ -11,9 +11,11 @@ from vinfra.kinds.kvm.domains.drives import Drive
 from vinfra.kinds.kvm.domains.equipment import ONBOARD
 from vinfra.kinds.kvm.domains.parts import Cell, Part
 from vinfra.kinds.kvm.domains.ports import Port
+from vinfra.kinds.kvm.domains.sources import CEPH
 from vinfra.kinds.kvm.networks import network_xml
 from vinfra.kinds.kvm.reading import ownership
-from vinfra.kinds.kvm.reading.virsh import DOMAINS, NETWORKS, NO_SUCH_PROGRAM, POOLS, Found, element, failure, found
+from vinfra.kinds.kvm.reading.virsh import DOMAINS, NETWORKS, NO_SUCH_PROGRAM, POOLS, Found, failure, found
+from vinfra.kinds.kvm.volumes import pools as kinds_of_pools
 from vinfra.kinds.kvm.volumes import storage
 from vinfra.model.kind import Answers, Listed, Scope
 from vinfra.model.question import Question, ReadLibvirt
@@ -66,13 +68,19 @@ def ask_pools(_answers: Answers) -> Iterable[Question]:
 
 
 def pools(_scope: Scope, answers: Answers) -> Iterator[Listed]:
-    """Folders; pools of other types cannot be declared."""
+    """Each by what makes its type; a login's password cannot be read."""
     yield from _unread(answers, POOLS)
     for name, one in sorted(found(answers, POOLS).items()):
-        tree = element(one.definition)
-        sort, path = tree.get("type", ""), tree.findtext("target/path", "")
-        fields = {"path": path, "autostart": one.autostart}
-        yield Listed(name, fields) if sort == "dir" else Listed(name, note=f"it is of type {sort}, not a folder")
+        told = kinds_of_pools.parse(one.definition)
+        if told["type"] not in kinds_of_pools.FIELDS:
+            yield Listed(name, note=f"pools of type {told['type']} cannot be declared")
+        elif told["user"]:
+            yield Listed(name, note=f"{told['user']} logs in there, and with what cannot be read: write it by hand")
+        else:
+            said = {key: list(value) if isinstance(value, tuple) else value for key, value in told.items() if value}
+            usual = {"type": "dir", "format": "auto"}
+            said = {key: value for key, value in said.items() if usual.get(key) != value}
+            yield Listed(name, {**said, "autostart": one.autostart})
 
 
 def volumes(scope: Scope, answers: Answers) -> Iterator[Listed]:
@@ -82,15 +90,21 @@ def volumes(scope: Scope, answers: Answers) -> Iterator[Listed]:
     for pool, known in sorted(storage.volumes(answers).items()):
         for file, one in sorted(known.items()):
             name = storage.stem(file)
-            if storage.file_name(name, one.format) != file or one.format not in DECLARED or storage.name_problem(name):
+            odd = storage.file_name(name, one.format, _home(one.path)) != file or storage.name_problem(name)
+            if odd or one.format not in DECLARED or one.encrypted:
                 note = f"{file} in pool {pool}: a {one.format} file of that name cannot be declared"
-                yield Listed(file, note=note, owner=images.get(file, ""))
+                locked = f"{file} in pool {pool} is encrypted with a passphrase that cannot be read: write it by hand"
+                yield Listed(file, note=locked if one.encrypted else note, owner=images.get(file, ""))
                 continue
             fields = {"size": exact(one.capacity), "format": one.format, "pool": pool}
             usual = {"format": "qcow2", "pool": storage.DEFAULT}
             fields = {key: value for key, value in fields.items() if usual.get(key) != value}
             note = f"it stands on {one.backing}, and one that is made anew would not" if one.backing else ""
             yield Listed(name, fields, note=note, owner=images.get(file, ""))
+
+
+def _home(path: str) -> str:
+    return path.rpartition("/")[0]
 
 
 def _images(scope: Scope) -> dict[str, str]:
@@ -107,7 +121,8 @@ def ask_domains(_answers: Answers) -> Iterable[Question]:
 def domains(_scope: Scope, answers: Answers) -> Iterator[Listed]:
     """Each with its disks as volumes of their own; what a blueprint cannot say is left as libvirt has it."""
     yield from _unread(answers, DOMAINS)
-    files = {one.path: file for known in storage.volumes(answers).values() for file, one in known.items()}
+    there = [(file, one) for known in storage.volumes(answers).values() for file, one in known.items()]
+    files = {one.path if one.path.startswith("/") else CEPH + one.path: file for file, one in there}
     for name, one in sorted(found(answers, DOMAINS).items()):
         blueprint = ownership.owner(one.definition)[0]
         if not one.persistent:
@@ -181,7 +196,8 @@ def _disks(name: str, drives: Sequence[Drive], files: Mapping[str, str]) -> dict
     for number, drive in enumerate(drives, 1):
         file = files.get(drive.source, "")
         volume = storage.stem(file)
-        if drive.bus not in BUSES or drive.readonly or not file or storage.file_name(volume, drive.format) != file:
+        odd = storage.file_name(volume, drive.format, _home(drive.source)) != file
+        if drive.bus not in BUSES or drive.readonly or not file or odd or drive.secret:
             return None
         own = volume.removeprefix(f"{name}-")
         key = own if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", own) and own != "seed" else f"disk{number}"

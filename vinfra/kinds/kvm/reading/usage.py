@@ -14,12 +14,16 @@ from vinfra.model.kind import Answers, Scope
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who uses something: a domain, or a volume that stands on it. `taps`: a running domain's ends of a network."""
+    """Who uses something: a domain, or a volume that stands on it. `taps`: a running domain's ends of a network.
+
+    `below`: a running domain has it only below another disk, such as a snapshot.
+    """
 
     noun: str
     name: str
     running: bool = False
     taps: tuple[str, ...] = ()
+    below: bool = False
 
 
 def users(answers: Answers) -> Mapping[str, tuple[User, ...]]:
@@ -33,18 +37,20 @@ def users(answers: Answers) -> Mapping[str, tuple[User, ...]]:
                 result.setdefault(one.backing, {})["volume", one.path] = User("volume", file)
     for name, domain in found(answers, DOMAINS).items():
         for xml in filter(None, (domain.persistent, domain.live)):
-            for path in _disks(element(xml), paths):
-                user = User("domain", name, domain.active)
+            for path, below in _disks(element(xml), paths):
+                user = User("domain", name, domain.active, below=below)
                 result.setdefault(path, {})["domain", name] = user
     return {path: tuple(known.values()) for path, known in result.items()}
 
 
-def _disks(domain: Element, paths: Mapping[tuple[str, str], str]) -> Iterator[str]:
-    """The files of a domain's disks, and those they stand on where libvirt tells them."""
+def _disks(domain: Element, paths: Mapping[tuple[str, str], str]) -> Iterator[tuple[str, bool]]:
+    """The paths of a domain's disks, and those they stand on where libvirt tells them, and whether it is one below."""
     for disk in domain.iterfind("devices/disk"):
         for source in disk.iter("source"):
-            if path := source.get("file") or paths.get((source.get("pool", ""), source.get("volume", ""))):
-                yield path
+            ceph = source.get("name") if source.get("protocol") == "rbd" else None
+            path = source.get("file") or source.get("dev") or ceph
+            if path := path or paths.get((source.get("pool", ""), source.get("volume", ""))):
+                yield path, source is not disk.find("source")
 
 
 def shared(resource: Resource, scope: Scope) -> bool:

@@ -17,6 +17,8 @@ DOMAINS = ReadLibvirt("domains")
 NETWORKS = ReadLibvirt("networks")
 POOLS = ReadLibvirt("pools")
 CAPABILITIES = ReadLibvirt("capabilities")
+BACKENDS = ReadLibvirt("backends")
+SECRETS = ReadLibvirt("secrets")
 HYPERVISOR = "hypervisor:kvm"
 NO_SUCH_PROGRAM = 127
 

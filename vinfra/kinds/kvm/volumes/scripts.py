@@ -94,9 +94,30 @@ part=.$2.part
 qemu-img convert -f "$5" -O "$3" -- "$4" "$part" && { [ -z "$6" ] || qemu-img resize -q -f "$3" -- "$part" "$6"; } &&
 sync -- "$part" && mv -- "$part" "$2" || { rm -f -- "$part"; exit 1; }
 """
+# The same words; the pool's folder is that of a volume group. The copy gets its name last here too.
+COPY_TO_GROUP = """\
+vg=${1##*/} part=$2.part
+if [ -e "$1/$2" ]; then
+[ -z "$WAITED" ] || exit 0
+echo "$1/$2 is there already" >&2
+exit 1
+fi
+[ ! -e "$1/$part" ] || lvremove -qq -y -- "$vg/$part" >/dev/null || exit 1
+size=$6
+[ "$size" ] || size=$(qemu-img info -U -f "$5" -- "$4" | sed -n 's/^virtual size: .*(\\([0-9]*\\) bytes)$/\\1/p')
+lvcreate -qq -y -W y -n "$part" -L "${size}b" -- "$vg" >/dev/null || exit 1
+qemu-img convert -n -f "$5" -O raw -- "$4" "$1/$part" && sync -- "$1/$part" &&
+lvrename -qq -- "$vg" "$part" "$2" >/dev/null ||
+{ lvremove -qq -y -- "$vg/$part" >/dev/null; exit 1; }
+"""
+# Words: a logical volume's path, and the size. One that has it already is left as it is.
+EXTEND = """\
+[ "$(blockdev --getsize64 "$1")" -ge "$2" ] || lvextend -qq -L "${2}b" -- "$1" >/dev/null
+"""
 # Words: the path. Whoever was to stop using it may not have done so; of a raw file qemu's lock does not tell.
 OPEN = """\
-held=$(find /proc/[0-9]*/fd -lname "$1" 2>/dev/null | head -n 1 | cut -d / -f 3)
+real=$(readlink -f -- "$1")
+held=$(find /proc/[0-9]*/fd \\( -lname "$1" -o -lname "$real" \\) 2>/dev/null | head -n 1 | cut -d / -f 3)
 [ -z "$held" ] || { echo "$1 is in use by $(cat "/proc/$held/comm"), process $held" >&2; exit 1; }
 """
 _BRIDGE = """bridge=$(virsh -q -r -c qemu:///system net-info "$1" | sed -n 's/^Bridge: *//p')\n"""

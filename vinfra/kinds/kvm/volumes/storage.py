@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+from vinfra.kinds.kvm.domains.parts import spelled
 from vinfra.kinds.kvm.reading.virsh import POOLS, element, found, missing
+from vinfra.kinds.kvm.volumes import pools
 from vinfra.model.answer import Later, Unknown
 from vinfra.model.kind import Answers, Scope
 from vinfra.model.question import Raw
@@ -23,10 +25,15 @@ def stem(name: str) -> str:
     return _EXTENSION.sub("", name.replace("/", "-"))
 
 
-def file_name(name: str, extension: str) -> str:
-    """What a volume is called in its pool: `web-01-root.qcow2` for `web-01/root`."""
+def bare(home: str) -> bool:
+    """Whether what lies there has no extension: in a volume group or a Ceph pool, not in a folder."""
+    return home.startswith("/dev/") or (bool(home) and not home.startswith("/"))
+
+
+def file_name(name: str, extension: str, home: str = "") -> str:
+    """What a volume is called in its pool: `web-01-root.qcow2` for `web-01/root`; `web-01-root` where files are not."""
     flat = name.replace("/", "-")
-    return flat if flat.endswith(f".{extension}") else f"{flat}.{extension}"
+    return flat if flat.endswith(f".{extension}") or bare(home) else f"{flat}.{extension}"
 
 
 def name_problem(name: str) -> str:
@@ -51,15 +58,27 @@ class Volume:
     capacity: int
     allocation: int
     backing: str = ""
+    encrypted: bool = False
+
+    @property
+    def written(self) -> str:
+        """How much of it would be lost, in words."""
+        if self.path.startswith("/dev/") or self.allocation >= self.capacity:  # of a device libvirt counts one extent
+            return f"{spelled(self.capacity)}, all of it in use as far as the host can tell"
+        return f"{spelled(self.allocation)} written of {spelled(self.capacity)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A running pool, or one that is not there yet. `path` is "" when nothing brings it; `available` in bytes."""
+    """A running pool, or one that is not there yet. `available` is in bytes.
+
+    `path` is the folder of its volumes' paths; of a Ceph pool its name. It is "" when nothing brings the pool.
+    """
 
     name: str
     path: str = ""
     available: int | None = None
+    type: str = "dir"
     volumes: Mapping[str, Volume] = field(default_factory=dict)
 
 
@@ -74,11 +93,17 @@ def volume(xml: str) -> Volume:
         capacity=int(tree.findtext("capacity", "0")),
         allocation=int(tree.findtext("allocation", "0")),
         backing=tree.findtext("backingStore/path", ""),
+        encrypted=tree.find("target/encryption") is not None,
     )
 
 
-def xml(file: str, extension: str, capacity: int | None, backing: tuple[str, str] | None = None) -> str:
-    """A volume to be made, written only as it is used. `backing`: path and format of what it stands on."""
+def xml(
+    file: str, extension: str, capacity: int | None, backing: tuple[str, str] | None = None, secret: str = ""
+) -> str:
+    """A volume to be made, written only as it is used. `backing`: path and format of what it stands on.
+
+    `secret`: the uuid of what opens it, if it is to be encrypted.
+    """
     tree = Element("volume")
     SubElement(tree, "name").text = file
     if capacity is not None:
@@ -88,6 +113,9 @@ def xml(file: str, extension: str, capacity: int | None, backing: tuple[str, str
     SubElement(target, "format", type=extension)
     if extension == "qcow2":
         SubElement(target, "compat").text = "1.1"  # libvirt's own default is the format of 2008
+    if secret:
+        lock = SubElement(target, "encryption", format="luks")
+        SubElement(lock, "secret", type="passphrase", uuid=secret)
     if backing is not None:
         below = SubElement(tree, "backingStore")
         SubElement(below, "path").text = backing[0]
@@ -103,17 +131,13 @@ def pool(name: str, scope: Scope, answers: Answers) -> Pool | Later | Unknown:
     sibling = scope.siblings.get(f"pool:{name}")
     wish = sibling.desired if sibling is not None else None
     if known is None:
-        return Pool(name, getattr(wish, "path", None) or "")
+        return Pool(name, pools.home(wish), type=getattr(wish, "type", None) or "dir")
     if not known.active:
         reason = f"pool {name} does not run"
         return Unknown(f"{reason}; declare it under pools") if wish is None else Later(reason, f"pool:{name}")
     tree = element(known.live)
-    return Pool(
-        name,
-        tree.findtext("target/path", ""),
-        int(tree.findtext("available", "0")),
-        volumes(answers).get(name, {}),
-    )
+    free, sort = int(tree.findtext("available", "0")), tree.get("type", "dir")
+    return Pool(name, pools.found_home(known.live), free, sort, volumes(answers).get(name, {}))
 
 
 def volumes(answers: Answers) -> Mapping[str, Mapping[str, Volume]]:
