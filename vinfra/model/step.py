@@ -67,6 +67,9 @@ class Verb(StrEnum):
     NETWORK_STOP = "network.stop"
     NETWORK_UNDEFINE = "network.undefine"
     NETWORK_AUTOSTART = "network.autostart"  # number: 1 on, 0 off
+    NETWORK_UPDATE = (
+        "network.update"  # of what runs. xml: an element (a lease, a portgroup, ..); number: 1 comes, 0 goes
+    )
     POOL_DEFINE = "pool.define"  # xml
     POOL_BUILD = "pool.build"
     POOL_START = "pool.start"

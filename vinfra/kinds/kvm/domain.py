@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import SAME, changed, compare, created, deleted, own_identity, refused, updated
-from vinfra.kinds.kvm.domains import domain_back, domain_xml, hardware, machine
+from vinfra.kinds.kvm.domains import domain_back, domain_xml, first_boot, hardware, machine
 from vinfra.kinds.kvm.domains.domain_xml import ASPECTS, shown
 from vinfra.kinds.kvm.domains.drives import snapshots
 from vinfra.kinds.kvm.hypervisors import acceleration
@@ -80,7 +80,7 @@ def parts(name: str, desired: shape.Spec) -> Iterator[Part]:
         if disk.volume is None:
             made = {"size": disk.size, "image": disk.image, "format": disk.format, "clone": disk.clone}
             yield _part("kvm.volume", f"{name}/{own}", pool=disk.pool or desired.pool, **made)
-    access, first = desired.access, desired.cloud_init or machine.CloudInit()
+    access, first = desired.access, desired.cloud_init or first_boot.CloudInit()
     if machine.has_seed(desired):
         login = {"user": access.user, "public_key": access.public_key} if access else {}
         yield _part("kvm.seed", f"{name}/{machine.SEED}", pool=desired.pool, hostname=name, **login, **dict(first))

@@ -4,6 +4,7 @@ One that is plugged in elsewhere keeps its MAC address and its place on the bus,
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import count
@@ -93,6 +94,17 @@ def _plug(item: Element, port: Port, taken: set[str]) -> None:
     SubElement(item, "mac", {"address": address})
     SubElement(item, "source", {port.sort: port.source})
     SubElement(item, "model", {"type": port.model})
+
+
+def macs(tree: Element | None, wish: Sequence[Port]) -> tuple[str, ...]:
+    """The address that each of these cards has or will have, in a domain that is there or is to come."""
+    made = Element("domain")
+    SubElement(made, "devices")
+    made = made if tree is None else deepcopy(tree)
+    set_ports(made, wish)
+    known = ports(made)
+    pairs, _ = _paired(wish, known)
+    return tuple(known[pairs[number]].mac for number in range(len(wish)))
 
 
 def mac(seed: str, number: int) -> str:
