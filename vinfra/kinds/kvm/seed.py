@@ -13,9 +13,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema, field_validator
 
 from vinfra.kinds.compare import SAME, changed, compare, created, deleted, refused, updated
+from vinfra.kinds.kvm.domains import hardware, ports
+from vinfra.kinds.kvm.domains.machine import Spec as MachineSpec
 from vinfra.kinds.kvm.reading import usage
-from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, POOLS, missing
-from vinfra.kinds.kvm.seeds import nocloud
+from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, POOLS, element, found, missing
+from vinfra.kinds.kvm.seeds import data, network_config, nocloud
 from vinfra.kinds.kvm.volumes import storage
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact, Verdict
@@ -42,20 +44,8 @@ ROOM = 256 * 1024
 RESEED = "only with `on_change: reseed`; cloud-init reads it at the next boot"
 
 
-def _mapping(value: Any) -> Any:
-    if value is None or isinstance(value, dict):
-        return value
-    raise ValueError("write a mapping")
-
-
-def _data(value: Any) -> Any:
-    if value is None or isinstance(value, dict | str | Secret):
-        return value
-    raise ValueError(f"write a mapping, or text such as a script or one that begins with {nocloud.HEADER}")
-
-
-Data = Annotated[Any, BeforeValidator(_data), WithJsonSchema({"type": ["object", "string", "null"]})]
-Mapped = Annotated[Any, BeforeValidator(_mapping), WithJsonSchema({"type": ["object", "null"]})]
+Data = Annotated[Any, BeforeValidator(data.user_data), WithJsonSchema({"type": ["object", "string", "null"]})]
+Mapped = Annotated[Any, BeforeValidator(data.network), WithJsonSchema({"type": ["object", "null"]})]
 
 
 class Spec(shape.Spec):
@@ -73,13 +63,24 @@ class Spec(shape.Spec):
     )
     hostname: Text | None = field("The machine's name; without it the seed's own up to a slash.", when=RESEED)
     user_data: Data = field(
-        "For cloud-init: a mapping is written as #cloud-config, text goes as it is.",
+        "For cloud-init: a mapping is written as #cloud-config, text goes as it is, `{file: PATH}` is a file beside "
+        "the blueprint.",
         secret=True,
         when=RESEED,
         examples=({"package_update": "true"},),
     )
+    vendor_data: Data = field(
+        "The same, of which user_data overrides what both say.",
+        secret=True,
+        when=RESEED,
+        examples=({"timezone": "Etc/UTC"},),
+    )
     network_config: Mapped = field(
-        "cloud-init's network configuration.", secret=True, when=RESEED, examples=({"version": "2"},)
+        "cloud-init's network configuration, or `{file: PATH}`. `card 0` in place of a MAC address is that of the "
+        "machine's first card.",
+        secret=True,
+        when=RESEED,
+        examples=({"version": "2", "ethernets": {"lan": {"match": {"macaddress": "card 0"}, "dhcp4": "true"}}},),
     )
     user: Text | None = field(
         "A login to be made, which may do all with sudo; or root.", when=RESEED, examples=("ops",)
@@ -106,8 +107,9 @@ class Spec(shape.Spec):
         told = info.data
         if len(told) < len(cls.model_fields) - 1 or _holds(list(told.values())):
             return None
-        data = nocloud.user_data(told["user_data"], told["user"], told["public_key"])
-        content = (told["hostname"], data, nocloud.as_yaml(told["network_config"]))
+        mine = nocloud.user_data(told["user_data"], told["user"], told["public_key"])
+        content = [told["hostname"], mine, nocloud.as_yaml(told["network_config"])]
+        content += [nocloud.told(told["vendor_data"])] if told["vendor_data"] is not None else []
         return sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -156,13 +158,24 @@ def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
     return {item.address.name: why or _one(item, scope, answers, using) for item in scope.wanted}
 
 
+def _macs(name: str, scope: Scope, answers: Answers) -> tuple[str, ...]:
+    """The MAC addresses of its machine's cards, which has or will have them."""
+    machine = name.partition("/")[0]
+    sibling, there = scope.siblings.get(f"domain:{machine}"), found(answers, DOMAINS).get(machine)
+    tree = None if there is None else element(there.definition)
+    desired = None if sibling is None else sibling.desired
+    return (
+        ports.macs(tree, hardware.ports_of(machine, desired, scope.owner)) if isinstance(desired, MachineSpec) else ()
+    )
+
+
 def _one(item: Resource, scope: Scope, answers: Answers, using: Mapping[str, tuple[usage.User, ...]]) -> Answer:
     """Where this blueprint made it, or else where it is wished for."""
     name = item.address.name
     mark = next((mark for mark in scope.marks.get(name, ()) if mark.blueprint == scope.owner), None)
     wish = item.desired.pool if isinstance(item.desired, Spec) else storage.DEFAULT
     file = storage.file_name(name, "iso")
-    notes: dict[str, Any] = {"mark": mark, "file": file}
+    notes: dict[str, Any] = {"mark": mark, "file": file, "macs": _macs(name, scope, answers)}
     for where in dict.fromkeys((mark.identity.get("pool", wish) if mark else wish, wish)):
         pool = storage.pool(where, scope, answers)
         if not isinstance(pool, storage.Pool):
@@ -218,8 +231,11 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
         return [Step(f"delete {file}", (Virt(Verb.VOLUME_DELETE, file, pool),))]
     name = change.address.name
     host, instance = desired.hostname or name.partition("/")[0], f"{storage.stem(name)}-{str(desired.digest)[:16]}"
-    told = nocloud.user_data(desired.user_data, desired.user, desired.public_key)
-    content = nocloud.image(nocloud.files(instance, host, told, desired.network_config))
+    told = {"user-data": nocloud.user_data(desired.user_data, desired.user, desired.public_key)}
+    if desired.vendor_data is not None:
+        told["vendor-data"] = nocloud.told(desired.vendor_data)
+    wires = network_config.addressed(desired.network_config, notes.get("macs", ()))
+    content = nocloud.image(nocloud.files(instance, host, told, wires))
     size = -(-len(content) // ROOM) * ROOM
     return [Step(f"write {file}", tuple(_calls(file, pool, content, size, notes.get("size"))), secret=True)]
 

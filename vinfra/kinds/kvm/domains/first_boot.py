@@ -3,8 +3,9 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
+from vinfra.kinds.kvm.seeds import data
 from vinfra.model.secret import Secret
 from vinfra.model.spec import field
 from vinfra.model.values import Seconds, Text
@@ -20,19 +21,17 @@ def _key(value: str) -> str:
     return value.strip()
 
 
-def _user_data(value: Any) -> Any:
-    if isinstance(value, str) and not value.startswith(("#", "Content-Type:")):
-        raise ValueError("write a mapping, or text that begins with #cloud-config (or #! for a script)")
-    return value
+Data = Annotated[dict[str, Any] | Text | Secret, BeforeValidator(data.user_data)]
 
 
 class CloudInit(_Model):
     """What cloud-init does at the first boot; `reseed` gives a new seed when that changes, `ignore` leaves it."""
 
-    user_data: Annotated[dict[str, Any] | Text | Secret, AfterValidator(_user_data)] | None = field(
-        "A mapping, or text that begins with #cloud-config."
+    user_data: Data | None = field("A mapping, text that begins with #cloud-config, or `{file: PATH}`.")
+    vendor_data: Data | None = field("The same, of which user_data overrides what both say.")
+    network_config: Annotated[dict[str, Any], BeforeValidator(data.network)] | None = field(
+        "cloud-init's network configuration; one made from the addresses of the machine's cards without it."
     )
-    network_config: dict[str, Any] | None = field("cloud-init's network configuration.")
     on_change: Literal["ignore", "reseed"] = field("What to do when the data changes.", default="ignore")
 
 
@@ -45,3 +44,6 @@ class Access(_Model):
     via: Literal["jump", "direct"] = field("By way of its hypervisor, or straight.", default="jump")
     network: Text | None = field("The network whose lease tells its address; the first one.")
     timeout: Seconds | None = field("How long it may take until it answers.")
+    ready: Literal["cloud-init", "ssh"] | None = field(
+        "When it counts as ready: once it answers and cloud-init, if it has one, ended without error; or at once."
+    )

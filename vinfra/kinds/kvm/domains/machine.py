@@ -145,7 +145,7 @@ class Spec(shape.Spec):
     )
     pool: Text = field("The pool of its disks.", default="default", compared=False)
     networks: tuple[OwnNic, ...] | None = field(
-        "Its network cards: the name of a network each, or `{network, bridge, mac, model}`.",
+        "Its network cards: the name of a network each, or `{network, bridge, mac, model, address, …}`.",
         **BOOT,
         examples=(["dev"],),
     )
@@ -160,13 +160,13 @@ class Spec(shape.Spec):
     rng: Flag | None = field("Random numbers from the host.", default=True, **BOOT)
     agent: Flag | None = field("The channel of QEMU's guest agent.", default=True, **BOOT)
     cloud_init: CloudInit | None = field(
-        "Data for cloud-init: `{user_data, network_config, on_change}`; `on_change: reseed` gives it anew when that "
-        "changes, `ignore` does not.",
+        "Data for cloud-init: `{user_data, vendor_data, network_config, on_change}`; `on_change: reseed` gives it anew "
+        "when that changes, `ignore` does not.",
         compared=False,
         examples=({"user_data": {"package_update": "true"}},),
     )
     access: Access | None = field(
-        "How it becomes a host of this run: `{user, key_file, public_key, via, network, timeout}`.",
+        "How it becomes a host of this run: `{user, key_file, public_key, via, network, timeout, ready}`.",
         compared=False,
         examples=({"user": "root", "key_file": "~/.ssh/id_ed25519"},),
     )
@@ -193,7 +193,15 @@ def disks(desired: Spec) -> dict[str, Disk]:
 
 def has_seed(desired: Spec) -> bool:
     """Whether it gets data for its first boot."""
-    return desired.cloud_init is not None or desired.access is not None
+    static = any(nic.address and not nic.leased for nic in desired.networks or ())
+    return desired.cloud_init is not None or desired.access is not None or static
+
+
+def address(desired: Spec) -> str | None:
+    """The address under which it will answer, None when only its lease tells."""
+    only = desired.access.network if desired.access else None
+    cards = [nic for nic in desired.networks or () if only in (None, nic.network)]
+    return cards[0].address.partition("/")[0] if cards and cards[0].address else None
 
 
 def usual(desired: Spec) -> frozenset[str]:

@@ -30,6 +30,9 @@ def interface_of(tree: Element) -> str | None:
 
 def set_mode(tree: Element, mode: str) -> None:
     """Lead out in that way, with what the way before needed gone."""
+    for parent in (tree, *tree.iterfind("portgroup")) if mode != "openvswitch" else ():
+        for tags in parent.findall("vlan"):  # libvirt refuses them anywhere else
+            parent.remove(tags)
     if MODES.get(mode) != "bridge" and MODES.get(mode_of(tree)) == "bridge":
         _give_back(tree)
     if mode == "isolated":
@@ -49,7 +52,7 @@ def _give_back(tree: Element) -> None:
     child(tree, "forward").attrib.pop("dev", None)
     for bridge in tree.findall("bridge"):
         bridge.attrib.pop("name", None)
-    for parent, tags in ((tree, ("virtualport", "vlan")), (child(tree, "forward"), ("interface",))):
+    for parent, tags in ((tree, ("virtualport",)), (child(tree, "forward"), ("interface",))):
         for item in [item for item in parent if item.tag in tags]:
             parent.remove(item)
 
