@@ -58,6 +58,7 @@ def settled(reader: Reader, name: str, deadline: float) -> str:
         time.sleep(_POLL)
 
 
+_AGAIN = "what it did is done: correct the data, and `on_change: replace` makes the machine anew"
 _ADVICE = "look at /var/log/cloud-init-output.log there; `timeout` under access says how long it may take"
 
 
@@ -98,4 +99,4 @@ def _failed(reader: Reader, name: str, last: Progress) -> str:
     lines = [line for line in said.text.splitlines() if line.strip()][-_LINES:] if said.ok else []
     shown = "".join(f"\n  {line}" for line in lines)
     ending = f"\nthe end of its output:{shown}" if lines else "\nlook at /var/log/cloud-init-output.log there"
-    return f"cloud-init of {name} ended in error: {'; '.join(last.errors)}{ending}"
+    return f"cloud-init of {name} ended in error: {'; '.join(last.errors)}{ending}\n{_AGAIN}"

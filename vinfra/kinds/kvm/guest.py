@@ -132,7 +132,8 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         where = f" at {resource.desired.address}" if resource.desired.address else ""
         first = " and cloud-init is done" if resource.desired.ready == "cloud-init" else ""
         return created((), f"until it answers by SSH{where}{first}")
-    if f"domain:{resource.address.name}" in scope.restarting:
+    name = resource.address.name
+    if {f"domain:{name}", f"seed:{name}/seed"} & scope.restarting:
         return Delta(Action.CHECK, reason="until it answers again")
     if getattr(answer.actual, "user", "") != resource.desired.user:
         return Delta(Action.UPDATE, reason=f"until it answers {resource.desired.user} by SSH")

@@ -103,6 +103,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return refused(Action.UPDATE, f"{owner}; declare it as it is, or give yours another name", fields)
     moved = any(item.path in ("mode", "cidr", "bridge", "interface") for item in fields)
     reason = moved and network_room.clash(name, dict(wish), notes, one, scope)
+    reason = reason or _stuck(fields, one, wish, notes["using"])
     if reason := reason or wishes.problem(name, desired, scope, notes):
         return refused(Action.UPDATE, reason, fields)
     if one.autostart != wish.autostart:
@@ -117,6 +118,16 @@ def _new(name: str, desired: Spec, scope: Scope, notes: Mapping[str, Any]) -> De
         return later(Action.CREATE, brings, fields)
     reason = wishes.problem(name, desired, scope, notes) or network_room.clash(name, dict(wish), notes, None, scope)
     return refused(Action.CREATE, reason, fields) if reason else created(fields)
+
+
+def _stuck(fields: Iterable[FieldChange], one: Found, wish: Spec, using: Iterable[usage.User]) -> str:
+    """Who runs with a card on a switch that is not a bridge of the kernel: nothing here plugs it in elsewhere."""
+    modes = {wish.mode, network_xml.parse(one.live)["mode"] if one.active else wish.mode}
+    moved = any(item.path in ("mode", "bridge", "interface") for item in fields)
+    plugged = [user.name for user in using if user.running]
+    if not moved or not plugged or not modes & {"openvswitch", "direct"}:
+        return ""
+    return f"{', '.join(plugged)} would be cut off until it is plugged in again; stop it first"
 
 
 def _mended(fields: tuple[FieldChange, ...], one: Found, using: Iterable[usage.User]) -> Delta:
@@ -173,7 +184,7 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
         xml = network_xml.patch(one.definition, name, wish, defined, scope.owner)
         steps.append(Step(f"define network {name} anew", (Virt(Verb.NETWORK_DEFINE, name, xml=xml),)))
     back = one.definition if one is not None else ""
-    start: tuple[Call, ...] = (Virt(Verb.NETWORK_START, name, xml=back), *_plugged(name, notes["using"]))
+    start: tuple[Call, ...] = (Virt(Verb.NETWORK_START, name, xml=back), *_plugged(name, desired, notes["using"]))
     if change.delta.impact is RESTART:
         steps.append(Step(f"restart network {name}", (Virt(Verb.NETWORK_STOP, name), *start), RESTART))
     elif one is None or not one.active:
@@ -192,7 +203,10 @@ def _told(name: str, desired: Spec, scope: Scope, notes: Mapping[str, Any], chan
         yield Virt(Verb.NETWORK_UPDATE, name, xml=xml, number=int(coming))
 
 
-def _plugged(name: str, using: Iterable[usage.User]) -> tuple[Exec, ...]:
-    """A bridge that was taken away took no machine's tap with it, but libvirt does not put them on the new one."""
-    taps = [tap for user in using for tap in user.taps]
+def _plugged(name: str, desired: Spec, using: Iterable[usage.User]) -> tuple[Exec, ...]:
+    """A bridge that was taken away took no machine's tap with it, but libvirt does not put them on the new one.
+
+    An Open vSwitch and an interface are not taken away.
+    """
+    taps = [tap for user in using for tap in user.taps if desired.mode not in ("openvswitch", "direct")]
     return (Exec(("sh", "-c", scripts.PLUG, "sh", name, *taps)),) if taps else ()

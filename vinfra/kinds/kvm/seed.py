@@ -13,11 +13,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema, field_validator
 
 from vinfra.kinds.compare import SAME, changed, compare, created, deleted, refused, updated
-from vinfra.kinds.kvm.domains import hardware, ports
-from vinfra.kinds.kvm.domains.machine import Spec as MachineSpec
+from vinfra.kinds.kvm.networks import members
 from vinfra.kinds.kvm.reading import usage
-from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, POOLS, element, found, missing
-from vinfra.kinds.kvm.seeds import data, network_config, nocloud
+from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, POOLS, missing
+from vinfra.kinds.kvm.seeds import anew, data, network_config, nocloud
 from vinfra.kinds.kvm.volumes import storage
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact, Verdict
@@ -41,7 +40,11 @@ REMOVAL = Removal(when="refused while a machine uses it")
 
 # A file keeps its size while its content changes a little: the machine that runs with it would not see another size.
 ROOM = 256 * 1024
-RESEED = "only with `on_change: reseed`; cloud-init reads it at the next boot"
+TOLD: dict[str, Any] = {
+    "impact": Impact.DATA_LOSS,
+    "why": anew.LOST,
+    "when": "only with `on_change: replace`; live with reseed (at the next boot), nothing with ignore",
+}
 
 
 Data = Annotated[Any, BeforeValidator(data.user_data), WithJsonSchema({"type": ["object", "string", "null"]})]
@@ -61,36 +64,34 @@ class Spec(shape.Spec):
         refused=True,
         identity=True,
     )
-    hostname: Text | None = field("The machine's name; without it the seed's own up to a slash.", when=RESEED)
+    hostname: Text | None = field("The machine's name; without it the seed's own up to a slash.", **TOLD)
     user_data: Data = field(
         "For cloud-init: a mapping is written as #cloud-config, text goes as it is, `{file: PATH}` is a file beside "
         "the blueprint.",
         secret=True,
-        when=RESEED,
+        **TOLD,
         examples=({"package_update": "true"},),
     )
     vendor_data: Data = field(
         "The same, of which user_data overrides what both say.",
         secret=True,
-        when=RESEED,
+        **TOLD,
         examples=({"timezone": "Etc/UTC"},),
     )
     network_config: Mapped = field(
         "cloud-init's network configuration, or `{file: PATH}`. `card 0` in place of a MAC address is that of the "
         "machine's first card.",
         secret=True,
-        when=RESEED,
+        **TOLD,
         examples=({"version": "2", "ethernets": {"lan": {"match": {"macaddress": "card 0"}, "dhcp4": "true"}}},),
     )
-    user: Text | None = field(
-        "A login to be made, which may do all with sudo; or root.", when=RESEED, examples=("ops",)
-    )
+    user: Text | None = field("A login to be made, which may do all with sudo; or root.", **TOLD, examples=("ops",))
     public_key: Text | None = field(
-        "The SSH key that lets it in.", when=RESEED, examples=("ssh-ed25519 AAAAC3… ops@example",)
+        "The SSH key that lets it in.", **TOLD, examples=("ssh-ed25519 AAAAC3… ops@example",)
     )
-    on_change: Literal["ignore", "reseed"] = field(
-        "What to do when the data changes: nothing, or give it anew, which makes cloud-init do all of it again at the "
-        "machine's next boot.",
+    on_change: Literal["ignore", "reseed", "replace"] = field(
+        "What to do when the data changes: nothing; give it anew, which makes cloud-init do all of it again at the "
+        "machine's next boot; or make the machine anew, with its disks from their images.",
         default="ignore",
         compared=False,
     )
@@ -99,6 +100,10 @@ class Spec(shape.Spec):
         compared=False,
         identity=True,
     )
+
+    def bound(self, name: str) -> Impact:
+        """Only a machine that is made anew loses anything."""
+        return super().bound(name) if self.on_change == "replace" else min(super().bound(name), Impact.LIVE)
 
     @field_validator("digest", mode="after")
     @classmethod
@@ -158,31 +163,21 @@ def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
     return {item.address.name: why or _one(item, scope, answers, using) for item in scope.wanted}
 
 
-def _macs(name: str, scope: Scope, answers: Answers) -> tuple[str, ...]:
-    """The MAC addresses of its machine's cards, which has or will have them."""
-    machine = name.partition("/")[0]
-    sibling, there = scope.siblings.get(f"domain:{machine}"), found(answers, DOMAINS).get(machine)
-    tree = None if there is None else element(there.definition)
-    desired = None if sibling is None else sibling.desired
-    return (
-        ports.macs(tree, hardware.ports_of(machine, desired, scope.owner)) if isinstance(desired, MachineSpec) else ()
-    )
-
-
 def _one(item: Resource, scope: Scope, answers: Answers, using: Mapping[str, tuple[usage.User, ...]]) -> Answer:
     """Where this blueprint made it, or else where it is wished for."""
     name = item.address.name
     mark = next((mark for mark in scope.marks.get(name, ()) if mark.blueprint == scope.owner), None)
     wish = item.desired.pool if isinstance(item.desired, Spec) else storage.DEFAULT
     file = storage.file_name(name, "iso")
-    notes: dict[str, Any] = {"mark": mark, "file": file, "macs": _macs(name, scope, answers)}
+    notes: dict[str, Any] = {"mark": mark, "file": file, "macs": members.macs(name.partition("/")[0], scope, answers)}
     for where in dict.fromkeys((mark.identity.get("pool", wish) if mark else wish, wish)):
         pool = storage.pool(where, scope, answers)
         if not isinstance(pool, storage.Pool):
             return pool
         notes["pool"] = pool
         if (known := pool.volumes.get(file)) is not None:
-            notes |= {"size": known.capacity, "using": using.get(known.path, ())}
+            made = anew.disks(name.partition("/")[0], scope, answers)
+            notes |= {"size": known.capacity, "using": using.get(known.path, ()), "disks": made}
             return Present(Spec.model_construct(pool=where), notes)
     return Absent(notes)
 
@@ -205,12 +200,15 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return refused(Action.REPLACE, "it stays in the pool where it was made; say absent first", (moved,))
     if mark is None:
         reason = f"this blueprint did not make {notes['file']}, and what is in it cannot be read; remove it first"
-        return refused(Action.UPDATE, reason, fields) if desired.on_change == "reseed" else SAME
+        return refused(Action.UPDATE, reason, fields) if desired.on_change != "ignore" else SAME
+    same = mark.identity.get("digest") == desired.digest
+    if desired.on_change == "replace" and notes["using"] and not (same and mark.state is State.OWNED):
+        return anew.delta(resource.address.name.partition("/")[0], notes["disks"])
     if mark.state is State.CLAIMED:
         return updated(fields, f"run {mark.run} did not come to note that this is done")
-    if mark.identity.get("digest") == desired.digest:
+    if same:
         return SAME
-    if desired.on_change == "reseed":
+    if desired.on_change != "ignore":
         return updated(fields, "takes effect at the next boot")
     return Delta(Action.NOOP, reason="its data is another by now, and on_change says to ignore that")
 
@@ -223,7 +221,7 @@ def _gone(resource: Resource, answer: Present | Absent, scope: Scope) -> Delta:
     return deleted()
 
 
-def steps(change: Change, _scope: Scope) -> Sequence[Step]:
+def steps(change: Change, scope: Scope) -> Sequence[Step]:
     """A volume and its content, which fills it: of an older and longer one nothing is left."""
     desired, notes = change.desired, change.notes
     file, pool = notes["file"], notes["pool"].name
@@ -237,7 +235,9 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     wires = network_config.addressed(desired.network_config, notes.get("macs", ()))
     content = nocloud.image(nocloud.files(instance, host, told, wires))
     size = -(-len(content) // ROOM) * ROOM
-    return [Step(f"write {file}", tuple(_calls(file, pool, content, size, notes.get("size"))), secret=True)]
+    write = Step(f"write {file}", tuple(_calls(file, pool, content, size, notes.get("size"))), secret=True)
+    again = change.delta.action is Action.REPLACE
+    return list(anew.steps(write, notes["disks"], notes["using"], scope)) if again else [write]
 
 
 def _calls(file: str, pool: str, content: bytes, size: int, there: int | None) -> Iterator[Call]:

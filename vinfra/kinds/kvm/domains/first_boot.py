@@ -25,14 +25,17 @@ Data = Annotated[dict[str, Any] | Text | Secret, BeforeValidator(data.user_data)
 
 
 class CloudInit(_Model):
-    """What cloud-init does at the first boot; `reseed` gives a new seed when that changes, `ignore` leaves it."""
+    """What cloud-init does at the first boot."""
 
     user_data: Data | None = field("A mapping, text that begins with #cloud-config, or `{file: PATH}`.")
     vendor_data: Data | None = field("The same, of which user_data overrides what both say.")
     network_config: Annotated[dict[str, Any], BeforeValidator(data.network)] | None = field(
         "cloud-init's network configuration; one made from the addresses of the machine's cards without it."
     )
-    on_change: Literal["ignore", "reseed"] = field("What to do when the data changes.", default="ignore")
+    on_change: Literal["ignore", "reseed", "replace"] = field(
+        "What to do when the data changes: nothing; give it anew for the next boot; make the machine anew.",
+        default="ignore",
+    )
 
 
 class Access(_Model):

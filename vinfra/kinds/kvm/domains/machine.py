@@ -160,8 +160,8 @@ class Spec(shape.Spec):
     rng: Flag | None = field("Random numbers from the host.", default=True, **BOOT)
     agent: Flag | None = field("The channel of QEMU's guest agent.", default=True, **BOOT)
     cloud_init: CloudInit | None = field(
-        "Data for cloud-init: `{user_data, vendor_data, network_config, on_change}`; `on_change: reseed` gives it anew "
-        "when that changes, `ignore` does not.",
+        "Data for cloud-init: `{user_data, vendor_data, network_config, on_change}`. When it changes, `ignore` leaves "
+        "the machine alone, `reseed` gives it anew for the next boot, `replace` makes the machine anew.",
         compared=False,
         examples=({"user_data": {"package_update": "true"}},),
     )

@@ -168,7 +168,10 @@ class Spec(shape.Spec):
         "The host's interface that it leads out by (mode direct).", **DOWN, examples=("eth1",)
     )
     vlan: OwnVlans | None = field(
-        "The VLAN of its cards, or `{vlans, native}` for a trunk (mode openvswitch).", **DOWN, examples=(110,)
+        "The VLAN of its cards, or `{vlans, native}` for a trunk (mode openvswitch). What is plugged in stays as it is "
+        "until it is plugged in again.",
+        **DOWN,
+        examples=(110,),
     )
     portgroups: dict[Text, OwnPortgroup] | None = field(
         "Groups of cards by name: a VLAN, or `{vlan}` or `{vlans, native}`, and `default`. What is plugged in stays as "

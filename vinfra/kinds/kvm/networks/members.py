@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 
-from vinfra.kinds.kvm.domains import hardware, machine
-from vinfra.kinds.kvm.domains.ports import macs, ports
+from vinfra.kinds.kvm.domains import hardware, machine, ports
 from vinfra.kinds.kvm.networks.parts import Lease
-from vinfra.kinds.kvm.reading.virsh import Found, element
+from vinfra.kinds.kvm.reading.virsh import DOMAINS, Found, element, found
 from vinfra.model.blueprint import Resource
-from vinfra.model.kind import Scope
+from vinfra.model.kind import Answers, Scope
 
 
 def promised(network: str, scope: Scope, domains: Mapping[str, Found]) -> Iterator[Lease]:
@@ -16,12 +15,22 @@ def promised(network: str, scope: Scope, domains: Mapping[str, Found]) -> Iterat
         cards = desired.networks or ()
         if not any(card.leased and card.network == network for card in cards):
             continue
-        there = domains.get(name)
-        tree = None if there is None else element(there.definition)
-        known = macs(tree, hardware.ports_of(name, desired, scope.owner))
+        known = _macs(name, desired, scope, domains)
         mine = [item for item in zip(cards, known, strict=True) if item[0].leased and item[0].network == network]
         for number, (card, mac) in enumerate(mine):
             yield Lease(str(card.address), name if number == 0 else "", mac)
+
+
+def macs(name: str, scope: Scope, answers: Answers) -> tuple[str, ...]:
+    """The MAC addresses that the cards of a machine of this blueprint have or will have."""
+    desired = next((wish for machine, wish in _machines(scope) if machine == name), None)
+    return () if desired is None else _macs(name, desired, scope, found(answers, DOMAINS))
+
+
+def _macs(name: str, desired: machine.Spec, scope: Scope, domains: Mapping[str, Found]) -> tuple[str, ...]:
+    there = domains.get(name)
+    tree = None if there is None else element(there.definition)
+    return ports.macs(tree, hardware.ports_of(name, desired, scope.owner))
 
 
 def _machines(scope: Scope) -> Iterator[tuple[str, machine.Spec]]:
@@ -38,10 +47,10 @@ def leaving(scope: Scope, domains: Mapping[str, Found]) -> frozenset[tuple[str, 
     """Name and MAC address of the cards of machines that go in this plan."""
     gone = [item.address.name for item in _domains(scope) if item.desired is None and not item.protect]
     trees = [(name, element(domains[name].definition)) for name in gone if name in domains]
-    return frozenset((name, port.mac) for name, tree in trees for port in ports(tree))
+    return frozenset((name, port.mac) for name, tree in trees for port in ports.ports(tree))
 
 
-def kept(found: tuple[Lease, ...], members: tuple[Lease, ...], gone: frozenset[tuple[str, str]]) -> tuple[Lease, ...]:
+def kept(there: tuple[Lease, ...], members: tuple[Lease, ...], gone: frozenset[tuple[str, str]]) -> tuple[Lease, ...]:
     """What others promised stays, unless it is in the way, or was a machine's that goes."""
-    stays = [one for one in found if (one.name, one.mac) not in gone and not any(map(one.clashes, members))]
+    stays = [one for one in there if (one.name, one.mac) not in gone and not any(map(one.clashes, members))]
     return tuple(sorted((*stays, *members)))
