@@ -125,7 +125,7 @@ def test_what_decides_its_place_cannot_wait_for_a_host() -> None:
             "is not in the network of 10.0.0.5/24",
         ),
         ({"networks": [{"network": "a", "nameservers": ["x"]}]}, ("networks", 0, "nameservers", 0), "is no IPv4"),
-        ({"cloud_init": {"on_change": "replace"}}, ("cloud_init", "on_change"), "allowed: ignore, reseed"),
+        ({"cloud_init": {"on_change": "redo"}}, ("cloud_init", "on_change"), "allowed: ignore, reseed, replace"),
         ({"access": {"via": "agent"}}, ("access", "via"), "allowed: jump, direct"),
         ({"power": "on"}, ("power",), "allowed: running, stopped"),
     ],

@@ -41,6 +41,8 @@ def ports(tree: Element) -> tuple[Port, ...]:
 
 def _port(item: Element) -> Port:
     sort, source = item.get("type", ""), item.find("source")
+    if source is not None and source.get("network"):
+        sort = "network"  # while it runs, libvirt gives the type of what that leads to
     said = [] if source is None else [source.get(key, "") for key in (sort, "dev", "path")]
     return Port(
         sort, next(filter(None, said), ""), _attribute(item, "model", "type"), _attribute(item, "mac", "address")

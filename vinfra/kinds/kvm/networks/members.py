@@ -21,6 +21,14 @@ def promised(network: str, scope: Scope, domains: Mapping[str, Found]) -> Iterat
             yield Lease(str(card.address), name if number == 0 else "", mac)
 
 
+def fixed(network: str, scope: Scope) -> Iterator[Lease]:
+    """The addresses on the network that machines have without asking for them."""
+    for name, desired in _machines(scope):
+        for card in desired.networks or ():
+            if card.network == network and card.address and not card.leased:
+                yield Lease(card.address.partition("/")[0], name)
+
+
 def macs(name: str, scope: Scope, answers: Answers) -> tuple[str, ...]:
     """The MAC addresses that the cards of a machine of this blueprint have or will have."""
     desired = next((wish for machine, wish in _machines(scope) if machine == name), None)

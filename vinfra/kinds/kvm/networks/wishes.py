@@ -1,7 +1,7 @@
 """What is wished for of a network on one host: its own fields, and the addresses that machines want of it."""
 
-from collections.abc import Mapping
-from ipaddress import IPv4Network
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from vinfra.kinds.kvm.networks import declared, members, network_xml
@@ -45,4 +45,19 @@ def problem(name: str, desired: Spec, scope: Scope, notes: Mapping[str, Any]) ->
         first = wanted[0]
         said = f"{first.name} wants {first.address}, and {name} gives out no addresses"
         return f"{said}; write {first.address}/24 to have it set in the machine"
-    return promise_problem(str(desired.cidr), (*declared.promised(desired.hosts or {}), *wanted)) if wanted else ""
+    fixed = tuple(members.fixed(name, scope))
+    if desired.cidr is None or not (wanted or fixed):
+        return ""
+    found = (*declared.promised(desired.hosts or {}), *wanted, *fixed)
+    return promise_problem(desired.cidr, found) or _given_out(name, desired, scope, notes, fixed)
+
+
+def _given_out(name: str, desired: Spec, scope: Scope, notes: Mapping[str, Any], fixed: Iterable[Lease]) -> str:
+    """An address that a machine just has must not be given to another one."""
+    dhcp = of(name, desired, scope, notes).dhcp
+    for text in network_xml.ranges(dhcp or False, IPv4Network(str(desired.cidr))):
+        first, last = map(IPv4Address, text.split("-"))
+        if one := next((one for one in fixed if first <= IPv4Address(one.address) <= last), None):
+            said = f"{one.name} has {one.address} without asking, and {name} gives that out ({text})"
+            return f"{said}; write it without its prefix, or leave it out of dhcp"
+    return ""

@@ -5,6 +5,7 @@ key that looks like none of them passes: images may have modules of their own.
 """
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import yaml
@@ -23,6 +24,8 @@ HEADERS = (
 )
 MIME = ("Content-Type:", "MIME-Version:")
 MOST = 1 << 20
+# A word as close as this is one that was meant; a key that is refused could not be written in any other way.
+_ALIKE = 0.8
 
 _M, _L, _T, _F, _N = "a mapping", "a list", "text", "true or false", "a number"
 KEYS: dict[str, tuple[str, ...]] = {
@@ -143,8 +146,8 @@ def mapping(value: Any, keys: Mapping[str, tuple[str, ...]], at: Pointer, needs:
         yield Fault(at, f"say its {needs}")
     for key, item in value.items():
         if key not in keys:
-            if hint := near(str(key), keys):
-                yield Fault((*at, key), f"cloud-init has no {key}{hint}")
+            if hint := get_close_matches(str(key), keys, n=1, cutoff=_ALIKE):
+                yield Fault((*at, key), f"cloud-init has no {key}; did you mean {hint[0]}?")
         elif item is not None and (said := _wrong(item, keys[key])):
             yield Fault((*at, key), said)
 
@@ -201,8 +204,10 @@ def text_faults(text: str) -> Iterator[Fault]:
     if not isinstance(config, dict | None):
         yield Fault((), f"below {HEADER}: write a mapping")
         return
-    for fault in faults(config or {}):
-        yield Fault((), f"{file}{_line(tree, fault.pointer)}: {_where(fault.pointer)}: {fault.message}")
+    found = faults(config or {})
+    said = (f"{file}{_line(tree, fault.pointer)}: {_where(fault.pointer)}: {fault.message}" for fault in found)
+    if all_of_it := "; ".join(said):  # the text is one value, of which one thing is said
+        yield Fault((), all_of_it)
 
 
 def _line(node: Any, pointer: Pointer) -> int:
