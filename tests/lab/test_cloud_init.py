@@ -40,7 +40,9 @@ class Place:
         domain = {"image": "os", "pool": "boots", **self.machine}
         hosts = {"pools": {"boots": POOL}, "networks": self.networks, "domains": {"ci-01": domain}}
         file = self.folder / "boots.yaml"
-        file.write_text(yaml.safe_dump({"blueprint": "boots", "images": images, "hosts": {self.host.name: hosts}}))
+        file.write_text(
+            yaml.safe_dump({"blueprint": "boots", "images": images, "hosts": {self.host.name: hosts}}, sort_keys=False)
+        )
         return file
 
     def told(self, **data: Any) -> None:
