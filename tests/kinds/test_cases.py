@@ -217,7 +217,8 @@ def shown(call: Call) -> str:
     if isinstance(call, Virt):
         return virt(call)
     if isinstance(call, AwaitGuest):
-        return f"await {call.name} {call.login.name} {call.network}".rstrip()
+        known = f"{call.network} {call.address} {'finished' * call.finished}"
+        return f"await {call.name} {call.login.name} {known}".rstrip()
     if isinstance(call, Reboot):
         return f"reboot {call.boot} {call.seconds:g}s"
     assert isinstance(call, Shell)

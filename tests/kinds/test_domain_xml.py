@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vinfra.kinds.kvm import domain
-from vinfra.kinds.kvm.domains import domain_xml, hardware
+from vinfra.kinds.kvm.domains import domain_xml, hardware, ports
 from vinfra.kinds.kvm.domains.domain_xml import ASPECTS
 from vinfra.kinds.kvm.domains.ports import mac
 from vinfra.kinds.kvm.reading import virsh
@@ -211,3 +211,27 @@ def test_nothing_that_libvirt_may_say_is_fatal(which: str, data: st.DataObject) 
     xml = ElementTree.tostring(tree, encoding="unicode")
     assert set(domain_xml.parse(xml)) == set(ASPECTS)
     assert domain_xml.size(xml) >= (0, 0)
+
+
+def test_a_card_on_a_switch_that_others_made_is_its_networks_while_it_runs() -> None:
+    """As libvirt 9.0 shows a running domain's cards on networks of modes openvswitch and direct."""
+    xml = """<domain><devices>
+      <interface type='bridge'>
+        <mac address='52:54:00:00:00:01'/>
+        <source network='red' portid='23b8c7c7-68f5-4363-8886-aa6819cb54be' bridge='ovsbr1'/>
+        <vlan><tag id='110'/></vlan>
+        <virtualport type='openvswitch'/>
+        <target dev='vnet0'/><model type='virtio'/>
+      </interface>
+      <interface type='direct'>
+        <mac address='52:54:00:00:00:02'/><source network='wire' dev='eth1' mode='bridge'/><model type='virtio'/>
+      </interface>
+      <interface type='bridge'>
+        <mac address='52:54:00:00:00:03'/><source bridge='br0'/><model type='virtio'/>
+      </interface>
+    </devices></domain>"""
+    assert [(port.sort, port.source) for port in ports.ports(virsh.element(xml))] == [
+        ("network", "red"),
+        ("network", "wire"),
+        ("bridge", "br0"),
+    ]

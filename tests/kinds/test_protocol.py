@@ -32,8 +32,11 @@ PURE = {
     ),
     *("contextlib", "copy", "functools", "ipaddress", "xml", "stat", "types", "typing", "pydantic", "vinfra"),
 }
-# Each says why in its first lines: entry points, pyinfra behind one door, an image made in memory, certificates parsed.
+# Each says why in its first lines: entry points, pyinfra behind one door, an image made in memory, certificates parsed,
+# text that is read as cloud-init will read it.
 EXCEPTIONS = {
+    "cloud_config.py": {"difflib", "yaml"},
+    "data.py": {"pydantic_core"},
     "pems.py": {"cryptography"},
     "nocloud.py": {"io", "pycdlib", "yaml"},
     "registry.py": {"importlib"},

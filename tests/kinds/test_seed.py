@@ -167,10 +167,10 @@ def test_a_login_is_merged_in(given: Any, user: str, found: dict[str, Any]) -> N
         ({"user": "ops", "public_key": KEY, "user_data": "#!/bin/sh\nhunter2\n"}, "begins with #cloud-config"),
         (
             {"user": "ops", "public_key": KEY, "user_data": "#cloud-config\na: hunter2: b\n"},
-            "no YAML: .* in its line 2",
+            "line 2: no YAML: ",
         ),
         ({"user": "ops", "public_key": KEY, "user_data": "#cloud-config\n- hunter2\n"}, "write a mapping"),
-        ({"user": "ops", "public_key": KEY, "user_data": {"users": "hunter2"}}, "users as a list"),
+        ({"user": "ops", "public_key": KEY, "user_data": {"users": {"a": "hunter2"}}}, "users as a list"),
         ({"user": "root", "public_key": KEY, "user_data": {"disable_root": Plain("true")}}, "keeps the user root out"),
         ({"user_data": ["hunter2"]}, "write a mapping, or text"),
         ({"network_config": "hunter2"}, "write a mapping"),
@@ -179,18 +179,18 @@ def test_a_login_is_merged_in(given: Any, user: str, found: dict[str, Any]) -> N
 def test_what_cannot_be_is_said_without_what_is_in_it(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said) as error:
         spec(**fields)
-    assert all("hunter2" not in str(item.get("ctx", {}).get("error")) for item in error.value.errors())
+    assert all("hunter2" not in item["msg"] for item in error.value.errors())
 
 
 def test_what_is_not_known_yet_has_no_digest() -> None:
     assert spec(user_data=Deferred("{{ facts.hostname }}")).digest is None
-    waiting = spec(user_data={"chpasswd": [{"secret": Secret("env:PW")}]})
+    waiting = spec(user_data={"runcmd": [Secret("env:PW")]})
     assert waiting.digest is None
     delta = seed.diff(resource(waiting), Absent(notes(None, None)), SCOPE)
     assert delta.verdict is Verdict.UNKNOWN
-    known = waiting.replaced(user_data={"chpasswd": [{"secret": "hunter2"}]})
+    known = waiting.replaced(user_data={"runcmd": ["hunter2"]})
     assert known.digest
-    assert known.digest != waiting.replaced(user_data={"chpasswd": [{"secret": "hunter3"}]}).digest
+    assert known.digest != waiting.replaced(user_data={"runcmd": ["hunter3"]}).digest
 
 
 def test_every_part_of_the_content_is_in_the_digest() -> None:
@@ -198,17 +198,19 @@ def test_every_part_of_the_content_is_in_the_digest() -> None:
         "user_data": {"a": "1"},
         "hostname": "web",
         "network_config": {"version": "2"},
+        "vendor_data": {"b": "1"},
         "user": "ops",
         "public_key": KEY,
     }
     changes: list[dict[str, Any]] = [
         {"user_data": {"a": Plain("1")}},
         {"hostname": "db"},
-        {"network_config": {"version": "1"}},
+        {"network_config": {"version": "2", "renderer": "networkd"}},
+        {"vendor_data": {"b": "2"}},
         {"user": "adm"},
         {"public_key": "ssh-rsa AAAA"},
     ]
-    assert len({spec(**{**full, **change}).digest for change in changes} | {spec(**full).digest}) == 6
+    assert len({spec(**{**full, **change}).digest for change in changes} | {spec(**full).digest}) == 7
     assert spec(**full).digest == spec(**full, on_change="reseed", pool="fast", digest="mine").digest
 
 
@@ -216,5 +218,6 @@ def test_the_mark_keeps_what_finds_it_again() -> None:
     assert [name for name in seed.Spec.model_fields if declared(seed.Spec, name, "identity")] == ["pool", "digest"]
     assert [name for name in seed.Spec.model_fields if declared(seed.Spec, name, "secret")] == [
         "user_data",
+        "vendor_data",
         "network_config",
     ]

@@ -125,6 +125,15 @@ def kvm_host(kvm_lab: Lab) -> LabHost:
     return first(kvm_lab)
 
 
+def open_vswitch(of: Lab, host: LabHost, bridge: str) -> None:
+    """An Open vSwitch on a host, switching in user space: the lab's kernel has no datapath for it."""
+    install = "apt-get install -y -qq --no-install-recommends openvswitch-switch"
+    made = f"ovs-vsctl --may-exist add-br {bridge} -- set bridge {bridge} datapath_type=netdev"
+    command = f"export DEBIAN_FRONTEND=noninteractive; {{ command -v ovs-vsctl || {install}; }} && {made}"
+    done = run_ssh(of, host, command)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture(scope="session")
 def trixie_lab() -> Iterator[Lab]:
     """One host of the next Debian release, shared by all tests: those that write use `trixie_host`."""

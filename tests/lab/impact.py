@@ -36,6 +36,7 @@ MACHINE = {
     "access": {"user": "root"},
 }
 SIDE = {"cidr": "192.168.154.0/24", "mtu": 1400}
+SWITCH = {"mode": "openvswitch", "bridge": "impact0"}
 DATA = {"size": "16MiB", "format": "raw", "pool": "impact"}
 COW = {"image": "tiny", "pool": "impact"}
 
@@ -99,13 +100,21 @@ POWER = (
 NETWORK = (
     network("mode", {"mode": "isolated"}),
     network("cidr", {"cidr": "192.168.155.0/24"}),
-    network("dhcp", {"dhcp": False}),
+    network("cidr6", {"cidr6": "fd00:155::/64"}),
+    network("dhcp", {"dhcp": ["192.168.155.20-192.168.155.29", "192.168.155.100-192.168.155.199"]}, "live"),
+    network("hosts", {"hosts": {"printer": "192.168.155.9"}}, "live"),
+    network("dns", {"dns": {"gw.impact.test": "192.168.155.1"}}, "live"),
+    network("txt", {"txt": {"site": "a1"}}, "live"),
+    network("srv", {"srv": {"_ldap._tcp": "ldap.impact.test 389"}}, "live"),
+    network("portgroups", {"portgroups": {"rest": {"default": True}}}, "live"),
     network("bridge", {"bridge": "impact7"}),
     network("domain", {"domain": "impact.test"}),
     network("stp", {"stp": True}),
     network("dnsmasq", {"dnsmasq": ["no-ping"]}),
     network("mtu", {"mtu": 1300}),
     network("autostart", {"autostart": False}, "live"),
+    Case("kvm.network", "interface", {"mode": "direct", "cidr": None, "interface": "eth0"}, "restart", on="spare"),
+    Case("kvm.network", "vlan", SWITCH | {"interface": None, "vlan": 110}, "restart", on="spare"),
     network(REMOVED, "absent", "live", on="spare"),
 )
 VOLUME = (

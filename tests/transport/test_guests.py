@@ -15,7 +15,7 @@ from vinfra.model.inventory import Host
 from vinfra.model.mark import GUEST_NAMESPACE
 from vinfra.model.question import Question, Raw, ReadFile
 from vinfra.model.step import AwaitGuest, StepResult
-from vinfra.transport import guests
+from vinfra.transport import firstboot, guests
 from vinfra.transport.libvirt import Libvirt
 
 LOG = "/log/d-serial0.log"
@@ -118,6 +118,26 @@ def test_it_joins_and_is_remembered_in_its_own_metadata(virt: Fixed) -> None:
     again = Run(Raw(2, b"", "no such file"))  # the log was rotated away: the key it answered with is still known
     assert wait(virt, again, jump=False).returncode == 0
     assert [(host.host_key, host.jump) for host in again.joined] == [(ED25519, ())]
+
+
+def test_an_address_that_a_blueprint_says_is_tried_first(virt: Fixed) -> None:
+    run = Run(Raw(0, shown(ED25519).encode()))
+    assert wait(virt, run, address="10.9.1.250").returncode == 0
+    assert [host.address for host in run.joined] == ["10.9.1.250"]
+
+
+def test_what_cloud_init_comes_to_is_the_wait_s_own_end(virt: Fixed, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failed(reader: object, name: str, deadline: float) -> str:
+        raise firstboot.Unfinished(f"cloud-init of {name} ended in error")
+
+    run = Run(Raw(0, shown(ED25519).encode()))
+    monkeypatch.setattr(firstboot, "settled", failed)
+    assert wait(virt, run).returncode == 0
+    result = wait(virt, run, finished=True)
+    assert (result.returncode, result.err) == (1, "cloud-init of d ended in error")
+    assert run.joined[-1] == LOGIN
+    monkeypatch.setattr(firstboot, "settled", lambda *_: "it warns\n")
+    assert wait(virt, run, finished=True).out.endswith("\nit warns\n")
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,9 @@ class Verb(StrEnum):
     NETWORK_STOP = "network.stop"
     NETWORK_UNDEFINE = "network.undefine"
     NETWORK_AUTOSTART = "network.autostart"  # number: 1 on, 0 off
+    NETWORK_UPDATE = (
+        "network.update"  # of what runs. xml: an element (a lease, a portgroup, ..); number: 1 comes, 0 goes
+    )
     POOL_DEFINE = "pool.define"  # xml
     POOL_BUILD = "pool.build"
     POOL_START = "pool.start"
@@ -117,9 +120,10 @@ class Virt:
 class AwaitGuest:
     """Wait until the domain `name` on this host answers by SSH, with the host key that its own console showed.
 
-    `network` is the libvirt network whose lease tells its address, "" for its first one. `login` is how it will be
-    known as a host of the run: its name, user and key, and whether the way leads through this host. The key and the
-    address are kept in the domain's metadata under `mark.GUEST_NAMESPACE`, so that later runs know them.
+    `network` is the libvirt network whose lease tells its address, "" for its first one; `address` is the one that it
+    is known to have. `finished`: wait also until its cloud-init, if it has one, has ended without error. `login` is
+    how it will be known as a host of the run: its name, user and key, and whether the way leads through this host. The
+    key and the address are kept in the domain's metadata under `mark.GUEST_NAMESPACE`, so that later runs know them.
     """
 
     name: str
@@ -127,6 +131,8 @@ class AwaitGuest:
     network: str = ""
     jump: bool = True
     seconds: float = 300.0
+    address: str = ""
+    finished: bool = False
 
 
 @dataclass(frozen=True, slots=True)

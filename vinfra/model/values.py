@@ -26,6 +26,17 @@ class Literal(str):
     __slots__ = ()
 
 
+class FromFile(str):
+    """The text of a file beside the blueprint; `file` is its name, for what is wrong in it."""
+
+    file: str
+
+    def __new__(cls, text: str, file: str) -> "FromFile":
+        made = super().__new__(cls, text)
+        made.file = file
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """What a type's numbers count ("bytes", "seconds"), so that reports can spell them as blueprints do."""

@@ -15,6 +15,7 @@ from vinfra.model.values import Literal, Plain
 from vinfra.text.complaint import Complaints, near, pathway, sort_of
 from vinfra.text.expression import has_template, is_template, names_in, placed
 from vinfra.text.fields import absolute, build, shape_of
+from vinfra.text.first_boot import with_files
 from vinfra.text.template import FACTS, Variables
 
 META = ("needs", "protect", "allow")
@@ -74,6 +75,7 @@ class Maker:
             values = _rendered(values, variables, say)
         if shape_of(kind.Spec).paths:
             values = self._paths(values, kind.Spec, say)
+        values = with_files(values, kind.Spec, Path(declaration.position.file).parent, say)
         desired = build(kind.Spec, values, Path(declaration.position.file).parent, META)
         if isinstance(desired, list):
             short = kind.SHORTHAND if not isinstance(declaration.value, dict) else ""

@@ -17,6 +17,7 @@ from vinfra.model.mark import GUEST_NAMESPACE
 from vinfra.model.question import Exec, ReadFile
 from vinfra.model.step import AwaitGuest, StepResult, Verb, Virt
 from vinfra.model.transport import Reader
+from vinfra.transport import firstboot
 from vinfra.transport.hostkeys import HostKey, parsed
 from vinfra.transport.libvirt import Libvirt
 
@@ -83,11 +84,12 @@ def wait(call: AwaitGuest, hypervisor: str, virt: Libvirt, hosts: Hosts) -> Step
             for address in machine.addresses if key else ():
                 login = _login(call, hypervisor, address, str(key))
                 if (refused := _try(login, hosts)) is None:
-                    return _keep(call, login, virt)
+                    said = firstboot.settled(hosts.reader(call.name), call.name, deadline) if call.finished else ""
+                    return _keep(call, login, virt, said)
             if time.monotonic() > deadline:
                 return _failed(call, hosts, _missing(call, machine, key, refused))
             time.sleep(_POLL)
-    except _Hopeless as error:
+    except (_Hopeless, firstboot.Unfinished) as error:
         return _failed(call, hosts, str(error))
     except libvirt.libvirtError as error:
         return _failed(call, hosts, str(error))
@@ -106,7 +108,8 @@ def _look(connection: Any, call: AwaitGuest) -> _Machine:
         raise _Hopeless(f"{call.name} has no network interface" + (call.network and f" in network {call.network}"))
     pinned = parsed(_of(tree, f"metadata/{{{GUEST_NAMESPACE}}}guest", "key"))
     addresses = _addresses(domain, _of(nics[0], "mac", "address"), agent=tree.find(_AGENT) is not None)
-    return _Machine(log, tuple(addresses), pinned)
+    told = (call.address,) if call.address else ()
+    return _Machine(log, tuple(dict.fromkeys((*told, *addresses))), pinned)
 
 
 def _of(parent: ElementTree.Element, path: str, attribute: str) -> str:
@@ -171,12 +174,12 @@ def _try(login: Host, hosts: Hosts) -> TransportError | None:
     return None
 
 
-def _keep(call: AwaitGuest, login: Host, virt: Libvirt) -> StepResult:
+def _keep(call: AwaitGuest, login: Host, virt: Libvirt, said: str) -> StepResult:
     """Note in the domain itself how to reach it."""
     known = {"address": login.address, "key": login.host_key, "user": login.user}
     element = ElementTree.tostring(ElementTree.Element(f"{{{GUEST_NAMESPACE}}}guest", known), encoding="unicode")
     kept = virt.run(Virt(Verb.DOMAIN_METADATA, call.name, xml=element), _LIMIT)
-    return replace(kept, out=f"{call.name} answers at {login.address}\n")
+    return replace(kept, out=f"{call.name} answers at {login.address}\n{said}")
 
 
 def _failed(call: AwaitGuest, hosts: Hosts, why: str) -> StepResult:

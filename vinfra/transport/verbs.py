@@ -107,6 +107,37 @@ def _network_define(connection: Connection, call: Virt) -> None:
     connection.networkDefineXML(call.xml)
 
 
+# The section of a network in which libvirt looks for an element of this tag, with this attribute.
+_SECTIONS = {
+    ("range", "start"): libvirt.VIR_NETWORK_SECTION_IP_DHCP_RANGE,
+    ("host", "mac"): libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST,
+    ("host", "name"): libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST,
+    ("host", "ip"): libvirt.VIR_NETWORK_SECTION_DNS_HOST,
+    ("txt", "name"): libvirt.VIR_NETWORK_SECTION_DNS_TXT,
+    ("srv", "service"): libvirt.VIR_NETWORK_SECTION_DNS_SRV,
+    ("portgroup", "name"): libvirt.VIR_NETWORK_SECTION_PORTGROUP,
+}
+
+
+def _network_update(connection: Connection, call: Virt) -> None:
+    """Tell a running network of one element more or less."""
+    network = _network(connection, call)
+    if not network.isActive():
+        return
+    wish = ElementTree.fromstring(call.xml)  # noqa: S314  made by a kind
+    running = ElementTree.fromstring(network.XMLDesc(0))  # noqa: S314  from the host's own libvirt
+    if any(_alike(wish, item) for item in running.iter(wish.tag)) is bool(call.number):
+        return
+    section = next(number for (tag, key), number in _SECTIONS.items() if tag == wish.tag and key in wish.attrib)
+    command = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST if call.number else libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
+    network.update(command, section, -1, call.xml, libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE)
+
+
+def _alike(one: ElementTree.Element, other: ElementTree.Element) -> bool:
+    same = (one.tag, one.attrib, (one.text or "").strip()) == (other.tag, other.attrib, (other.text or "").strip())
+    return same and len(one) == len(other) and all(map(_alike, one, other))
+
+
 def _pool_define(connection: Connection, call: Virt) -> None:
     connection.storagePoolDefineXML(call.xml, 0)
 
@@ -288,6 +319,7 @@ _VERBS: dict[Verb, Callable[[Connection, Virt], None]] = {
     Verb.NETWORK_STOP: partial(_stop, _network),
     Verb.NETWORK_UNDEFINE: partial(_undefine, _network),
     Verb.NETWORK_AUTOSTART: partial(_autostart, _network),
+    Verb.NETWORK_UPDATE: _network_update,
     Verb.POOL_DEFINE: _pool_define,
     Verb.POOL_BUILD: _pool_build,
     Verb.POOL_START: partial(_start, _pool),

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import SAME, changed, compare, created, deleted, own_identity, refused, updated
-from vinfra.kinds.kvm.domains import board, domain_back, domain_xml, hardware, machine, preflight
+from vinfra.kinds.kvm.domains import board, domain_back, domain_xml, first_boot, hardware, machine, preflight
 from vinfra.kinds.kvm.domains.domain_xml import ASPECTS, shown
 from vinfra.kinds.kvm.domains.drives import snapshots
 from vinfra.kinds.kvm.domains.parts import spelled
@@ -17,6 +17,7 @@ from vinfra.kinds.kvm.hypervisors import acceleration
 from vinfra.kinds.kvm.reading import listing as everything
 from vinfra.kinds.kvm.reading import ownership
 from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, NETWORKS, POOLS, Found, found, missing
+from vinfra.kinds.kvm.seeds import network_config
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present
@@ -82,12 +83,16 @@ def parts(name: str, desired: shape.Spec) -> Iterator[Part]:
         if disk.volume is None:
             made = {"size": disk.size, "image": disk.image, "format": disk.format, "clone": disk.clone}
             yield _part("kvm.volume", f"{name}/{own}", pool=disk.pool or desired.pool, **made)
-    access, first = desired.access, desired.cloud_init or machine.CloudInit()
+    access, first = desired.access, desired.cloud_init or first_boot.CloudInit()
     if machine.has_seed(desired):
-        login = {"user": access.user, "public_key": access.public_key} if access else {}
-        yield _part("kvm.seed", f"{name}/{machine.SEED}", pool=desired.pool, hostname=name, **login, **dict(first))
+        told: dict[str, Any] = {"pool": desired.pool, "hostname": name, **dict(first)}
+        told |= {"user": access.user, "public_key": access.public_key} if access else {}
+        if first.network_config is None:
+            told["network_config"] = network_config.generated(desired.networks or ())
+        yield _part("kvm.seed", f"{name}/{machine.SEED}", **told)
     if access:
-        yield _part("kvm.guest", name, **{key: value for key, value in access if key != "public_key"})
+        login = {key: value for key, value in access if key != "public_key"}
+        yield _part("kvm.guest", name, address=machine.address(desired), **login)
 
 
 def _part(kind: str, name: str, **fields: Any) -> Part:

@@ -40,6 +40,14 @@ class Spec(shape.Spec):
         "By way of its hypervisor, or straight to its address.", default="jump", compared=False
     )
     network: Text | None = field("The libvirt network whose lease tells its address; its first one.", compared=False)
+    address: Text | None = field(
+        "Its address, where a blueprint says it; its lease or its agent tells it without.", compared=False
+    )
+    ready: Literal["cloud-init", "ssh"] = field(
+        "When it counts as ready: once it answers and cloud-init, if it has one, ended without error; or at once.",
+        default="cloud-init",
+        compared=False,
+    )
     timeout: Seconds = field("How long it may take until it answers.", default=300.0, compared=False)
 
 
@@ -70,7 +78,8 @@ def _one(item: Resource, scope: Scope, answers: Answers) -> Answer:
     if domain is None or not known or not domain.active:
         return Absent()
     network = (desired.network or "") if isinstance(desired, Spec) else ""
-    address = leased(domain.live, answers, network) or known.get("address", "")
+    said = (desired.address or "") if isinstance(desired, Spec) else ""
+    address = leased(domain.live, answers, network) or said or known.get("address", "")
     actual = Spec.model_construct(user=known.get("user", ""))
     if not isinstance(desired, Spec):
         return Present(actual)
@@ -118,10 +127,13 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     off = domain is not None and getattr(domain.desired, "power", "running") == "stopped"
     if resource.desired is None or off:
         return SAME
-    if not isinstance(answer, Present):
-        return created((), "until it answers by SSH")
     assert isinstance(resource.desired, Spec)
-    if f"domain:{resource.address.name}" in scope.restarting:
+    if not isinstance(answer, Present):
+        where = f" at {resource.desired.address}" if resource.desired.address else ""
+        first = " and cloud-init is done" if resource.desired.ready == "cloud-init" else ""
+        return created((), f"until it answers by SSH{where}{first}")
+    name = resource.address.name
+    if {f"domain:{name}", f"seed:{name}/seed"} & scope.restarting:
         return Delta(Action.CHECK, reason="until it answers again")
     if getattr(answer.actual, "user", "") != resource.desired.user:
         return Delta(Action.UPDATE, reason=f"until it answers {resource.desired.user} by SSH")
@@ -134,8 +146,11 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
     if not isinstance(desired, Spec):
         return ()
     login = _login(name, desired, scope.host)
-    call = AwaitGuest(name, login, desired.network or "", desired.via == "jump", desired.timeout)
-    return [Step(f"wait until {name} answers by SSH", (call,), timeout=desired.timeout)]
+    whole = desired.ready == "cloud-init"
+    jump, address = desired.via == "jump", desired.address or ""
+    call = AwaitGuest(name, login, desired.network or "", jump, desired.timeout, address, finished=whole)
+    until = "answers by SSH" + " and cloud-init is done" * whole
+    return [Step(f"wait until {name} {until}", (call,), timeout=desired.timeout)]
 
 
 def undo(change: Change, scope: Scope) -> Undo:

@@ -1,15 +1,13 @@
-"""Virtual networks of libvirt: a bridge on the host with NAT, with routing or with neither; or a bridge it has."""
+"""Virtual networks of libvirt: a bridge on the host with NAT, with routing or with neither; or by what the host has."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Network
-from typing import Annotated, Any, Literal
-
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from typing import Any
 
 from vinfra.kinds.compare import because, compare, created, deleted, later, own_identity, refused
-from vinfra.kinds.kvm.networks import network_room, network_xml
+from vinfra.kinds.kvm.networks import declared, network_room, network_xml, problems, wishes
+from vinfra.kinds.kvm.networks.declared import BORROWED
 from vinfra.kinds.kvm.reading import listing as everything
 from vinfra.kinds.kvm.reading import ownership, usage
 from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, NETWORKS, Found, found, missing
@@ -21,9 +19,7 @@ from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
 from vinfra.model.kind import Answers, Removal, Scope, Trait
 from vinfra.model.question import Question
-from vinfra.model.spec import field
 from vinfra.model.step import Call, Exec, Step, Verb, Virt
-from vinfra.model.values import Flag, Text, Whole
 
 NAME = "kvm.network"
 SECTION = "networks"
@@ -34,54 +30,7 @@ REMOVAL = Removal(when="refused while a machine is plugged into it")
 TRAITS = frozenset({Trait.TOP})
 
 RESTART = Impact.RESTART
-DOWN: dict[str, Any] = {"impact": RESTART, "why": "it goes down and up again", "when": "live while it does not run"}
-NEED_ADDRESSES = ("dhcp", "domain", "dnsmasq")
-
-
-def _dhcp(value: Any) -> bool | str:
-    if str(value).lower() in ("true", "false"):
-        return str(value).lower() == "true"
-    first, dash, last = str(value).partition("-")
-    if not dash:
-        raise ValueError("write true, false or a range such as 10.10.0.100-10.10.0.199")
-    return f"{first.strip()}-{last.strip()}"
-
-
-def _option(value: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9-]*(=[^\x00-\x1f]*)?", value):
-        raise ValueError("write an option as dnsmasq's configuration file has it, such as no-ping")
-    return value
-
-
-Dhcp = Annotated[bool | str, BeforeValidator(_dhcp), WithJsonSchema({"type": ["boolean", "string"]})]
-
-
-class Spec(shape.Spec):
-    """A network that virtual machines are plugged into. It always runs."""
-
-    mode: Literal["nat", "isolated", "routed", "bridge"] = field(
-        "How it leads out: by the host's own address, not at all, by routes to it, or as part of a bridge it has.",
-        default="nat",
-        **DOWN,
-    )
-    cidr: Text | None = field("Its addresses, of which the host takes the first.", **DOWN, examples=("10.10.0.0/24",))
-    dhcp: Dhcp | None = field(
-        "Whether libvirt gives out its addresses, or which of them; all where there is a cidr and nothing is said.",
-        **DOWN,
-        examples=(False, "10.10.0.100-10.10.0.199"),
-    )
-    bridge: Text | None = field(
-        "The host's bridge (mode bridge), or what the one that libvirt makes is called.", **DOWN
-    )
-    domain: Text | None = field("The DNS suffix of its machines.", **DOWN, examples=("dev.example.net",))
-    stp: Flag = field("Spanning tree on its bridge, which costs each machine seconds.", default=False, **DOWN)
-    dnsmasq: tuple[Annotated[Text, AfterValidator(_option)], ...] | None = field(
-        "Options for the dnsmasq that serves it, as its configuration file has them.",
-        **DOWN,
-        examples=(["no-ping"],),
-    )
-    mtu: Whole | None = field("The largest packet, in bytes.", **DOWN)
-    autostart: Flag = field("Start it with the host.", default=True)
+Spec = declared.Spec
 
 
 def check(name: str, desired: shape.Spec | None) -> str:
@@ -90,20 +39,7 @@ def check(name: str, desired: shape.Spec | None) -> str:
         return "write letters, digits, '.', '_' and '-', such as dev"
     if not isinstance(desired, Spec) or desired.deferred:
         return ""
-    if desired.bridge is not None and not re.fullmatch(r"[A-Za-z0-9._-]{1,15}", desired.bridge):
-        return "bridge: the kernel takes at most 15 letters, digits, '.', '_' and '-'"
-    if desired.mode == "bridge":
-        own = [key for key in ("cidr", *NEED_ADDRESSES, "mtu", "stp") if getattr(desired, key) not in (None, False)]
-        if own:
-            return f"mode bridge: {', '.join(own)} belong{'' if own[1:] else 's'} to whoever made the bridge"
-        return "" if desired.bridge else "mode bridge: say which bridge of the host"
-    if desired.cidr is None:
-        own = [key for key in NEED_ADDRESSES if getattr(desired, key) not in (None, False)]
-        needy = f"mode {desired.mode}" if desired.mode != "isolated" else " and ".join(own)
-        return f"{needy} needs a cidr, such as 10.10.0.0/24" if needy else ""
-    if desired.mtu is not None and not 576 <= desired.mtu <= 65535:
-        return "mtu: write a number of bytes from 576 to 65535"
-    return network_room.problem(desired.cidr, desired.dhcp)
+    return problems.problem(desired)
 
 
 identity = own_identity
@@ -114,30 +50,32 @@ own = network_xml.own
 
 
 def references(_name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
-    """After the hypervisor, and after the host's bridge that it leads out by."""
-    bridge = desired.bridge if isinstance(desired, Spec) and desired.mode == "bridge" else None
-    return frozenset(), frozenset({HYPERVISOR, *((f"interface:{bridge}",) if isinstance(bridge, str) else ())})
+    """After the hypervisor, and after the host's interface that it leads out by."""
+    leads = getattr(desired, BORROWED.get(getattr(desired, "mode", ""), ""), None)
+    return frozenset(), frozenset({HYPERVISOR, *((f"interface:{leads}",) if isinstance(leads, str) else ())})
 
 
-def ask(_scope: Scope, _answers: Answers) -> Iterable[Question]:
-    """All networks, and the domains that may be plugged into them."""
-    return (NETWORKS, DOMAINS)
+def ask(scope: Scope, _answers: Answers) -> Iterable[Question]:
+    """All networks, the domains that may be plugged into them, and Open vSwitch where one is wished for."""
+    yield from (NETWORKS, DOMAINS)
+    if any(getattr(item.desired, "mode", "") == "openvswitch" for item in scope.wanted):
+        yield network_room.OPEN_VSWITCH
 
 
 def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
-    """Each as it is defined; among the notes how it runs, who uses it, and the other networks here."""
+    """Each as it is defined; among the notes how it runs, who uses it, and what else is here."""
     why = missing(answers, NETWORKS, scope) or missing(answers, DOMAINS, scope)
-    known = found(answers, NETWORKS)
-    using = network_room.plugged(answers)
-    return {item.address.name: why or _one(item.address.name, known, using) for item in scope.wanted}
+    known, using = found(answers, NETWORKS), network_room.plugged(answers)
+    around = {"domains": found(answers, DOMAINS), "switching": network_room.switching(answers)}
+    return {item.address.name: why or _one(item.address.name, known, using, around) for item in scope.wanted}
 
 
-def _one(name: str, known: Mapping[str, Found], using: Mapping[str, tuple[usage.User, ...]]) -> Answer:
+def _one(
+    name: str, known: Mapping[str, Found], using: Mapping[str, tuple[usage.User, ...]], around: Mapping[str, Any]
+) -> Answer:
     one = known.get(name)
-    notes: dict[str, Any] = {
-        "using": using.get(name, ()),
-        "others": [other for other in known.values() if other is not one],
-    }
+    others = [other for other in known.values() if other is not one]
+    notes: dict[str, Any] = {**around, "using": using.get(name, ()), "others": others}
     if one is None:
         return Absent(notes)
     actual = Spec.model_construct(**network_xml.parse(one.definition), autostart=one.autostart)
@@ -145,21 +83,17 @@ def _one(name: str, known: Mapping[str, Found], using: Mapping[str, tuple[usage.
 
 
 def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
-    """What the definition says costs a restart of the network where it runs; starting it and autostart cost nothing."""
+    """What libvirt can only do to a network that starts costs a restart where it runs; all else costs nothing."""
     name, desired = resource.address.name, resource.desired
     notes = answer.notes if isinstance(answer, Present | Absent) else {}
     if not isinstance(desired, Spec):
         return _gone(resource, answer, notes, scope)
-    wish = _settled(desired)
     one: Found | None = notes.get("found")
     if one is None:
-        fields = compare(None, desired)
-        if wish.mode == "bridge" and (brings := network_room.bringers_of(wish.bridge, scope)):
-            return later(Action.CREATE, f"there is no bridge {wish.bridge} yet; {brings[0]} may bring it", fields)
-        reason = network_room.clash(name, dict(wish), notes["others"], None, scope)
-        return refused(Action.CREATE, reason, fields) if reason else created(fields)
+        return _new(name, desired, scope, notes)
     assert isinstance(answer, Present)
-    fields = tuple(_defined(answer.actual, wish, one))
+    wish = wishes.of(name, desired, scope, notes, one.definition)
+    fields = tuple(_defined(name, desired, scope, notes))
     if (former := ownership.owner(one.definition)[0]) in scope.formerly:
         fields += (FieldChange("owner", former, scope.owner),)
     owner = ownership.former(one, scope)
@@ -167,12 +101,33 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return Delta(Action.NOOP)
     if owner and fields:
         return refused(Action.UPDATE, f"{owner}; declare it as it is, or give yours another name", fields)
-    moved = any(item.path in ("mode", "cidr", "bridge") for item in fields)
-    if moved and (reason := network_room.clash(name, dict(wish), notes["others"], one, scope)):
+    moved = any(item.path in ("mode", "cidr", "bridge", "interface") for item in fields)
+    reason = moved and network_room.clash(name, dict(wish), notes, one, scope)
+    reason = reason or _stuck(fields, one, wish, notes["using"])
+    if reason := reason or wishes.problem(name, desired, scope, notes):
         return refused(Action.UPDATE, reason, fields)
     if one.autostart != wish.autostart:
         fields += (FieldChange("autostart", one.autostart, wish.autostart),)
     return _mended(fields, one, notes["using"])
+
+
+def _new(name: str, desired: Spec, scope: Scope, notes: Mapping[str, Any]) -> Delta:
+    wish = wishes.of(name, desired, scope, notes)
+    fields = compare(None, wish.model_copy(update={"dhcp": desired.dhcp, "stp": desired.stp}))
+    if brings := network_room.bringers_of(dict(wish), scope, notes):
+        return later(Action.CREATE, brings, fields)
+    reason = wishes.problem(name, desired, scope, notes) or network_room.clash(name, dict(wish), notes, None, scope)
+    return refused(Action.CREATE, reason, fields) if reason else created(fields)
+
+
+def _stuck(fields: Iterable[FieldChange], one: Found, wish: Spec, using: Iterable[usage.User]) -> str:
+    """Who runs with a card on a switch that is not a bridge of the kernel: nothing here plugs it in elsewhere."""
+    modes = {wish.mode, network_xml.parse(one.live)["mode"] if one.active else wish.mode}
+    moved = any(item.path in ("mode", "bridge", "interface") for item in fields)
+    plugged = [user.name for user in using if user.running]
+    if not moved or not plugged or not modes & {"openvswitch", "direct"}:
+        return ""
+    return f"{', '.join(plugged)} would be cut off until it is plugged in again; stop it first"
 
 
 def _mended(fields: tuple[FieldChange, ...], one: Found, using: Iterable[usage.User]) -> Delta:
@@ -195,57 +150,63 @@ def _gone(resource: Resource, answer: Answer, notes: Mapping[str, Any], scope: S
     return deleted()
 
 
-def _settled(desired: Spec) -> Spec:
-    """What is left out is said: addresses are given out, and a bridge that is not libvirt's is not its to set up."""
-    if desired.mode == "bridge":
-        return desired.model_copy(update={"stp": None, "dhcp": None})
-    if desired.cidr is None:
-        return desired
-    dhcp = desired.dhcp
-    every = dhcp is None or dhcp == network_xml.whole(IPv4Network(desired.cidr))
-    return desired.model_copy(update={"dhcp": True if every else dhcp})
-
-
-def _defined(actual: shape.Spec, wish: Spec, one: Found) -> Iterator[FieldChange]:
+def _defined(name: str, desired: Spec, scope: Scope, notes: Mapping[str, Any]) -> Iterator[FieldChange]:
     """What differs in what runs, and what differs in the definition alone, which needs no restart."""
-    live = Spec.model_construct(**network_xml.parse(one.live)) if one.active else wish
-    running = {item.path: item for item in compare(live, wish, skip=("autostart",))}
+    one: Found = notes["found"]
+    running: dict[str, FieldChange] = {}
+    if one.active:
+        live = Spec.model_construct(**network_xml.parse(one.live))
+        wish = wishes.of(name, desired, scope, notes, one.live)
+        running = {item.path: item for item in compare(live, wish, skip=("autostart",))}
     yield from running.values()
-    for item in compare(actual, wish, skip=("autostart",)):
+    actual = Spec.model_construct(**network_xml.parse(one.definition))
+    for item in compare(actual, wishes.of(name, desired, scope, notes, one.definition), skip=("autostart",)):
         if item.path not in running:
             yield replace(item, impact=Impact.LIVE, why="")
 
 
 def steps(change: Change, scope: Scope) -> Sequence[Step]:
-    """Define; start or restart, and plug in again what was plugged in; then autostart."""
+    """Define; tell what runs, or start it anew and plug in again what was plugged in; then autostart."""
     name, desired, notes = change.address.name, change.desired, change.notes
     if not isinstance(desired, Spec):
-        bare = getattr(change.actual, "mode", "") == "bridge"
+        bare = getattr(change.actual, "mode", "") in BORROWED
         look = () if bare else (Exec(("sh", "-c", scripts.UNPLUGGED, "sh", name)),)
         calls = (*look, Virt(Verb.NETWORK_STOP, name), Virt(Verb.NETWORK_UNDEFINE, name))
         return [Step(f"remove network {name}", calls, change.delta.impact)]
-    wish, one, changed = _settled(desired), notes.get("found"), {item.path for item in change.delta.fields}
+    one, changed = notes.get("found"), {item.path for item in change.delta.fields}
+    wish = dict(wishes.of(name, desired, scope, notes, "" if one is None else one.definition))
     defined = changed - {"autostart"}
     steps: list[Step] = []
     if one is None:
-        xml = network_xml.build(name, dict(wish), scope.owner)
+        xml = network_xml.build(name, wish, scope.owner)
         steps.append(Step(f"define network {name}", (Virt(Verb.NETWORK_DEFINE, name, xml=xml),)))
     elif defined or not one.persistent:
-        xml = network_xml.patch(one.definition, name, dict(wish), defined, scope.owner)
+        xml = network_xml.patch(one.definition, name, wish, defined, scope.owner)
         steps.append(Step(f"define network {name} anew", (Virt(Verb.NETWORK_DEFINE, name, xml=xml),)))
     back = one.definition if one is not None else ""
-    start: tuple[Call, ...] = (Virt(Verb.NETWORK_START, name, xml=back), *_plugged(name, notes["using"]))
+    start: tuple[Call, ...] = (Virt(Verb.NETWORK_START, name, xml=back), *_plugged(name, desired, notes["using"]))
     if change.delta.impact is RESTART:
         steps.append(Step(f"restart network {name}", (Virt(Verb.NETWORK_STOP, name), *start), RESTART))
     elif one is None or not one.active:
         steps.append(Step(f"start network {name}", start))
+    elif told := tuple(_told(name, desired, scope, notes, defined)):
+        steps.append(Step(f"tell network {name} as it runs: {', '.join(sorted(defined))}", told))
     if "autostart" in changed:
-        call = Virt(Verb.NETWORK_AUTOSTART, name, number=int(wish.autostart))
-        steps.append(Step(f"{'start' if wish.autostart else 'do not start'} network {name} with the host", (call,)))
+        call = Virt(Verb.NETWORK_AUTOSTART, name, number=int(desired.autostart))
+        steps.append(Step(f"{'start' if desired.autostart else 'do not start'} network {name} with the host", (call,)))
     return steps
 
 
-def _plugged(name: str, using: Iterable[usage.User]) -> tuple[Exec, ...]:
-    """A bridge that was taken away took no machine's tap with it, but libvirt does not put them on the new one."""
-    taps = [tap for user in using for tap in user.taps]
+def _told(name: str, desired: Spec, scope: Scope, notes: Mapping[str, Any], changed: Iterable[str]) -> Iterator[Virt]:
+    live = notes["found"].live
+    for coming, xml in network_xml.live(live, dict(wishes.of(name, desired, scope, notes, live)), changed):
+        yield Virt(Verb.NETWORK_UPDATE, name, xml=xml, number=int(coming))
+
+
+def _plugged(name: str, desired: Spec, using: Iterable[usage.User]) -> tuple[Exec, ...]:
+    """A bridge that was taken away took no machine's tap with it, but libvirt does not put them on the new one.
+
+    An Open vSwitch and an interface are not taken away.
+    """
+    taps = [tap for user in using for tap in user.taps if desired.mode not in ("openvswitch", "direct")]
     return (Exec(("sh", "-c", scripts.PLUG, "sh", name, *taps)),) if taps else ()

@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema, field_validator
 
 from vinfra.kinds.compare import SAME, changed, compare, created, deleted, refused, updated
+from vinfra.kinds.kvm.networks import members
 from vinfra.kinds.kvm.reading import usage
 from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, POOLS, missing
-from vinfra.kinds.kvm.seeds import nocloud
+from vinfra.kinds.kvm.seeds import anew, data, network_config, nocloud
 from vinfra.kinds.kvm.volumes import storage
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact, Verdict
@@ -39,23 +40,15 @@ REMOVAL = Removal(when="refused while a machine uses it")
 
 # A file keeps its size while its content changes a little: the machine that runs with it would not see another size.
 ROOM = 256 * 1024
-RESEED = "only with `on_change: reseed`; cloud-init reads it at the next boot"
+TOLD: dict[str, Any] = {
+    "impact": Impact.DATA_LOSS,
+    "why": anew.LOST,
+    "when": "only with `on_change: replace`; live with reseed (at the next boot), nothing with ignore",
+}
 
 
-def _mapping(value: Any) -> Any:
-    if value is None or isinstance(value, dict):
-        return value
-    raise ValueError("write a mapping")
-
-
-def _data(value: Any) -> Any:
-    if value is None or isinstance(value, dict | str | Secret):
-        return value
-    raise ValueError(f"write a mapping, or text such as a script or one that begins with {nocloud.HEADER}")
-
-
-Data = Annotated[Any, BeforeValidator(_data), WithJsonSchema({"type": ["object", "string", "null"]})]
-Mapped = Annotated[Any, BeforeValidator(_mapping), WithJsonSchema({"type": ["object", "null"]})]
+Data = Annotated[Any, BeforeValidator(data.user_data), WithJsonSchema({"type": ["object", "string", "null"]})]
+Mapped = Annotated[Any, BeforeValidator(data.network), WithJsonSchema({"type": ["object", "null"]})]
 
 
 class Spec(shape.Spec):
@@ -71,25 +64,34 @@ class Spec(shape.Spec):
         refused=True,
         identity=True,
     )
-    hostname: Text | None = field("The machine's name; without it the seed's own up to a slash.", when=RESEED)
+    hostname: Text | None = field("The machine's name; without it the seed's own up to a slash.", **TOLD)
     user_data: Data = field(
-        "For cloud-init: a mapping is written as #cloud-config, text goes as it is.",
+        "For cloud-init: a mapping is written as #cloud-config, text goes as it is, `{file: PATH}` is a file beside "
+        "the blueprint.",
         secret=True,
-        when=RESEED,
+        **TOLD,
         examples=({"package_update": "true"},),
     )
+    vendor_data: Data = field(
+        "The same, of which user_data overrides what both say.",
+        secret=True,
+        **TOLD,
+        examples=({"timezone": "Etc/UTC"},),
+    )
     network_config: Mapped = field(
-        "cloud-init's network configuration.", secret=True, when=RESEED, examples=({"version": "2"},)
+        "cloud-init's network configuration, or `{file: PATH}`. `card 0` in place of a MAC address is that of the "
+        "machine's first card.",
+        secret=True,
+        **TOLD,
+        examples=({"version": "2", "ethernets": {"lan": {"match": {"macaddress": "card 0"}, "dhcp4": "true"}}},),
     )
-    user: Text | None = field(
-        "A login to be made, which may do all with sudo; or root.", when=RESEED, examples=("ops",)
-    )
+    user: Text | None = field("A login to be made, which may do all with sudo; or root.", **TOLD, examples=("ops",))
     public_key: Text | None = field(
-        "The SSH key that lets it in.", when=RESEED, examples=("ssh-ed25519 AAAAC3… ops@example",)
+        "The SSH key that lets it in.", **TOLD, examples=("ssh-ed25519 AAAAC3… ops@example",)
     )
-    on_change: Literal["ignore", "reseed"] = field(
-        "What to do when the data changes: nothing, or give it anew, which makes cloud-init do all of it again at the "
-        "machine's next boot.",
+    on_change: Literal["ignore", "reseed", "replace"] = field(
+        "What to do when the data changes: nothing; give it anew, which makes cloud-init do all of it again at the "
+        "machine's next boot; or make the machine anew, with its disks from their images.",
         default="ignore",
         compared=False,
     )
@@ -99,6 +101,10 @@ class Spec(shape.Spec):
         identity=True,
     )
 
+    def bound(self, name: str) -> Impact:
+        """Only a machine that is made anew loses anything."""
+        return super().bound(name) if self.on_change == "replace" else min(super().bound(name), Impact.LIVE)
+
     @field_validator("digest", mode="after")
     @classmethod
     def _digested(cls, _: Any, info: ValidationInfo) -> str | None:
@@ -106,8 +112,9 @@ class Spec(shape.Spec):
         told = info.data
         if len(told) < len(cls.model_fields) - 1 or _holds(list(told.values())):
             return None
-        data = nocloud.user_data(told["user_data"], told["user"], told["public_key"])
-        content = (told["hostname"], data, nocloud.as_yaml(told["network_config"]))
+        mine = nocloud.user_data(told["user_data"], told["user"], told["public_key"])
+        content = [told["hostname"], mine, nocloud.as_yaml(told["network_config"])]
+        content += [nocloud.told(told["vendor_data"])] if told["vendor_data"] is not None else []
         return sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -162,14 +169,15 @@ def _one(item: Resource, scope: Scope, answers: Answers, using: Mapping[str, tup
     mark = next((mark for mark in scope.marks.get(name, ()) if mark.blueprint == scope.owner), None)
     wish = item.desired.pool if isinstance(item.desired, Spec) else storage.DEFAULT
     file = storage.file_name(name, "iso")
-    notes: dict[str, Any] = {"mark": mark, "file": file}
+    notes: dict[str, Any] = {"mark": mark, "file": file, "macs": members.macs(name.partition("/")[0], scope, answers)}
     for where in dict.fromkeys((mark.identity.get("pool", wish) if mark else wish, wish)):
         pool = storage.pool(where, scope, answers)
         if not isinstance(pool, storage.Pool):
             return pool
         notes["pool"] = pool
         if (known := pool.volumes.get(file)) is not None:
-            notes |= {"size": known.capacity, "using": using.get(known.path, ())}
+            made = anew.disks(name.partition("/")[0], scope, answers)
+            notes |= {"size": known.capacity, "using": using.get(known.path, ()), "disks": made}
             return Present(Spec.model_construct(pool=where), notes)
     return Absent(notes)
 
@@ -192,12 +200,15 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return refused(Action.REPLACE, "it stays in the pool where it was made; say absent first", (moved,))
     if mark is None:
         reason = f"this blueprint did not make {notes['file']}, and what is in it cannot be read; remove it first"
-        return refused(Action.UPDATE, reason, fields) if desired.on_change == "reseed" else SAME
+        return refused(Action.UPDATE, reason, fields) if desired.on_change != "ignore" else SAME
+    same = mark.identity.get("digest") == desired.digest
+    if desired.on_change == "replace" and notes["using"] and not (same and mark.state is State.OWNED):
+        return anew.delta(resource.address.name.partition("/")[0], notes["disks"])
     if mark.state is State.CLAIMED:
         return updated(fields, f"run {mark.run} did not come to note that this is done")
-    if mark.identity.get("digest") == desired.digest:
+    if same:
         return SAME
-    if desired.on_change == "reseed":
+    if desired.on_change != "ignore":
         return updated(fields, "takes effect at the next boot")
     return Delta(Action.NOOP, reason="its data is another by now, and on_change says to ignore that")
 
@@ -210,7 +221,7 @@ def _gone(resource: Resource, answer: Present | Absent, scope: Scope) -> Delta:
     return deleted()
 
 
-def steps(change: Change, _scope: Scope) -> Sequence[Step]:
+def steps(change: Change, scope: Scope) -> Sequence[Step]:
     """A volume and its content, which fills it: of an older and longer one nothing is left."""
     desired, notes = change.desired, change.notes
     file, pool = notes["file"], notes["pool"].name
@@ -218,10 +229,15 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
         return [Step(f"delete {file}", (Virt(Verb.VOLUME_DELETE, file, pool),))]
     name = change.address.name
     host, instance = desired.hostname or name.partition("/")[0], f"{storage.stem(name)}-{str(desired.digest)[:16]}"
-    told = nocloud.user_data(desired.user_data, desired.user, desired.public_key)
-    content = nocloud.image(nocloud.files(instance, host, told, desired.network_config))
+    told = {"user-data": nocloud.user_data(desired.user_data, desired.user, desired.public_key)}
+    if desired.vendor_data is not None:
+        told["vendor-data"] = nocloud.told(desired.vendor_data)
+    wires = network_config.addressed(desired.network_config, notes.get("macs", ()))
+    content = nocloud.image(nocloud.files(instance, host, told, wires))
     size = -(-len(content) // ROOM) * ROOM
-    return [Step(f"write {file}", tuple(_calls(file, pool, content, size, notes.get("size"))), secret=True)]
+    write = Step(f"write {file}", tuple(_calls(file, pool, content, size, notes.get("size"))), secret=True)
+    again = change.delta.action is Action.REPLACE
+    return list(anew.steps(write, notes["disks"], notes["using"], scope)) if again else [write]
 
 
 def _calls(file: str, pool: str, content: bytes, size: int, there: int | None) -> Iterator[Call]:

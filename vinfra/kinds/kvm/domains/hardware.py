@@ -93,7 +93,7 @@ def wish(name: str, desired: Spec, scope: Scope, place: Site, there: Mapping[str
     if there is None and desired.firmware == "efi":  # without a word libvirt takes whatever it finds first
         made["secure_boot"] = bool(desired.secure_boot)
     if desired.networks is not None:
-        made["networks"] = tuple(_port(nic, f"{scope.owner}/{name}") for nic in desired.networks)
+        made["networks"] = ports_of(name, desired, scope.owner)
     drives = tuple(drive for drive, _ in _drives(name, desired, scope, place))
     if drives or desired.disks is not None:
         made["disks"] = drives
@@ -107,6 +107,11 @@ def wish(name: str, desired: Spec, scope: Scope, place: Site, there: Mapping[str
 
 def _capable(scope: Scope) -> bool:
     return bool(flag_of((scope.facts.get("cpu") or {}).get("flags") or ()))
+
+
+def ports_of(name: str, desired: Spec, owner: str) -> tuple[Port, ...]:
+    """The network cards of a machine; `owner` is its blueprint."""
+    return tuple(_port(nic, f"{owner}/{name}") for nic in desired.networks or ())
 
 
 def _port(nic: Nic, seed: str) -> Port:
@@ -147,6 +152,9 @@ def objection(name: str, desired: Spec, scope: Scope, place: Site) -> str:
             if nic.network in place.networks:
                 return f"network {nic.network} does not run; declare it under networks, or start it on the host"
             return _lacks("network", nic.network, place.networks)
+        if nic.leased and f"network:{nic.network}" not in scope.siblings:
+            said = f"{nic.address} is promised by network {nic.network}, which is not of this blueprint"
+            return f"{said}; declare it under networks, or write {nic.address}/24 to have it set in the machine"
         if nic.bridge is not None and place.interfaces is not None and nic.bridge not in place.interfaces:
             return _lacks("bridge", nic.bridge, place.interfaces)
     pools = [pool for _, pool in _drives(name, desired, scope, place) if not place.pools.get(pool)]

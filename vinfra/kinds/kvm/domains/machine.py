@@ -3,39 +3,36 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from vinfra.kinds.kvm.domains import board
+from vinfra.kinds.kvm.domains.addresses import ip_address, of_card
 from vinfra.kinds.kvm.domains.board import BOOT
+from vinfra.kinds.kvm.domains.first_boot import Access, CloudInit
 from vinfra.kinds.kvm.domains.parts import spelled
 from vinfra.model import spec as shape
 from vinfra.model.action import Impact
-from vinfra.model.secret import Secret
 from vinfra.model.spec import field
-from vinfra.model.values import Flag, Seconds, Size, Text, Whole
+from vinfra.model.values import Flag, Size, Text, Whole
 
 MIB = 1 << 20
 SEED = "seed"
 
 
 @dataclass(frozen=True, slots=True)
-class _Short:
+class Shortened:
     """In a schema: the model, or a bare scalar for its first field."""
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
         return {"anyOf": [{"type": "string"}, handler(schema)]}
 
 
-def _short_for(field: str) -> BeforeValidator:
+def short_for(field: str) -> BeforeValidator:
+    """Take a bare scalar for that field of the model."""
     return BeforeValidator(lambda value: {field: value} if isinstance(value, str | int) else value)
-
-
-def _key(value: str) -> str:
-    if not re.fullmatch(r"(ssh|ecdsa|sk)-[\w@.-]+ [A-Za-z0-9+/]+=*( .*)?", value.strip()):
-        raise ValueError("write a public key as its .pub file has it: ssh-ed25519 AAAA…")
-    return value.strip()
 
 
 def _named(value: str) -> str:
@@ -44,7 +41,8 @@ def _named(value: str) -> str:
     return value
 
 
-def _mac(value: str) -> str:
+def as_mac(value: str) -> str:
+    """A unicast MAC address, in small letters."""
     if not re.fullmatch(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}", value.lower()):
         raise ValueError("write a unicast MAC address, such as 52:54:00:1a:2b:3c")
     return value.lower()
@@ -85,53 +83,47 @@ class Nic(_Model):
 
     network: Text | None = field("A network of libvirt.")
     bridge: Text | None = field("Instead, a bridge of the host.")
-    mac: Annotated[Text, AfterValidator(_mac)] | None = field(
+    mac: Annotated[Text, AfterValidator(as_mac)] | None = field(
         "Its address; one made from the machine's name without it."
     )
     model: Literal["virtio", "e1000", "e1000e", "igb", "rtl8139", "vmxnet3"] = field(
         "What the machine sees.", default="virtio"
+    )
+    address: Annotated[Text, AfterValidator(of_card)] | None = field(
+        "Its IPv4 address. Alone, its network promises it by DHCP; with a prefix (10.10.0.50/24) cloud-init sets it."
+    )
+    gateway: Annotated[Text, AfterValidator(ip_address)] | None = field(
+        "The way out, where the address is set by cloud-init."
+    )
+    nameservers: tuple[Annotated[Text, AfterValidator(ip_address)], ...] | None = field(
+        "DNS servers, where the address is set by cloud-init."
     )
 
     @model_validator(mode="after")
     def _whole(self) -> "Nic":
         if (self.network is None) == (self.bridge is None):
             raise ValueError("give either a network or a bridge")
+        if self.address is not None and "/" not in self.address and self.network is None:
+            raise ValueError(f"address: a bridge promises none; write it with its prefix: {self.address}/24")
+        own = [key for key in ("gateway", "nameservers") if getattr(self, key) is not None]
+        if own and (self.address is None or self.leased):
+            raise ValueError(f"{own[0]}: DHCP tells that; it goes with an address that has a prefix")
+        if self.gateway is not None and IPv4Address(self.gateway) not in IPv4Interface(str(self.address)).network:
+            raise ValueError(f"gateway: {self.gateway} is not in the network of {self.address}")
         return self
+
+    @property
+    def leased(self) -> bool:
+        """Whether its network promises its address."""
+        return self.address is not None and "/" not in self.address
 
     def __str__(self) -> str:
         where = self.network or f"bridge {self.bridge}"
-        return " ".join(filter(None, (where, self.mac, "" if self.model == "virtio" else self.model)))
+        return " ".join(filter(None, (where, self.address, self.mac, "" if self.model == "virtio" else self.model)))
 
 
-def _user_data(value: Any) -> Any:
-    if isinstance(value, str) and not value.startswith(("#", "Content-Type:")):
-        raise ValueError("write a mapping, or text that begins with #cloud-config (or #! for a script)")
-    return value
-
-
-class CloudInit(_Model):
-    """What cloud-init does at the first boot; `reseed` gives a new seed when that changes, `ignore` leaves it."""
-
-    user_data: Annotated[dict[str, Any] | Text | Secret, AfterValidator(_user_data)] | None = field(
-        "A mapping, or text that begins with #cloud-config."
-    )
-    network_config: dict[str, Any] | None = field("cloud-init's network configuration.")
-    on_change: Literal["ignore", "reseed"] = field("What to do when the data changes.", default="ignore")
-
-
-class Access(_Model):
-    """How it becomes a host of this run: who logs in with which key, straight or by way of its hypervisor."""
-
-    user: Text = field("Who logs in; made at the first boot.", default="root")
-    key_file: Text | None = field("The private key; its public half is beside it, as .pub.")
-    public_key: Annotated[Text, AfterValidator(_key)] | None = field("The public key, where that file is not at hand.")
-    via: Literal["jump", "direct"] = field("By way of its hypervisor, or straight.", default="jump")
-    network: Text | None = field("The network whose lease tells its address; the first one.")
-    timeout: Seconds | None = field("How long it may take until it answers.")
-
-
-OwnDisk = Annotated[Disk, _short_for("size"), _Short()]
-OwnNic = Annotated[Nic, _short_for("network"), _Short()]
+OwnDisk = Annotated[Disk, short_for("size"), Shortened()]
+OwnNic = Annotated[Nic, short_for("network"), Shortened()]
 
 
 class Basics(shape.Spec):
@@ -155,7 +147,7 @@ class Basics(shape.Spec):
     )
     pool: Text = field("The pool of its disks.", default="default", compared=False)
     networks: tuple[OwnNic, ...] | None = field(
-        "Its network cards: the name of a network each, or `{network, bridge, mac, model}`.",
+        "Its network cards: the name of a network each, or `{network, bridge, mac, model, address, …}`.",
         **BOOT,
         examples=(["dev"],),
     )
@@ -170,13 +162,13 @@ class Basics(shape.Spec):
     rng: Flag | None = field("Random numbers from the host.", default=True, **BOOT)
     agent: Flag | None = field("The channel of QEMU's guest agent.", default=True, **BOOT)
     cloud_init: CloudInit | None = field(
-        "Data for cloud-init: `{user_data, network_config, on_change}`; `on_change: reseed` gives it anew when that "
-        "changes, `ignore` does not.",
+        "Data for cloud-init: `{user_data, vendor_data, network_config, on_change}`. When it changes, `ignore` leaves "
+        "the machine alone, `reseed` gives it anew for the next boot, `replace` makes the machine anew.",
         compared=False,
         examples=({"user_data": {"package_update": "true"}},),
     )
     access: Access | None = field(
-        "How it becomes a host of this run: `{user, key_file, public_key, via, network, timeout}`.",
+        "How it becomes a host of this run: `{user, key_file, public_key, via, network, timeout, ready}`.",
         compared=False,
         examples=({"user": "root", "key_file": "~/.ssh/id_ed25519"},),
     )
@@ -207,7 +199,15 @@ def disks(desired: Spec) -> dict[str, Disk]:
 
 def has_seed(desired: Spec) -> bool:
     """Whether it gets data for its first boot."""
-    return desired.cloud_init is not None or desired.access is not None
+    static = any(nic.address and not nic.leased for nic in desired.networks or ())
+    return desired.cloud_init is not None or desired.access is not None or static
+
+
+def address(desired: Spec) -> str | None:
+    """The address under which it will answer, None when only its lease tells."""
+    only = desired.access.network if desired.access else None
+    cards = [nic for nic in desired.networks or () if only in (None, nic.network)]
+    return cards[0].address.partition("/")[0] if cards and cards[0].address else None
 
 
 def usual(desired: Spec) -> frozenset[str]:
@@ -234,6 +234,9 @@ def problem(desired: Spec) -> str:
         return "image: the first disk says itself what it is made from"
     if len(set(macs)) < len(macs):
         return "networks: two cards cannot have one MAC address"
+    found = [nic.address.partition("/")[0] for nic in desired.networks or () if nic.address]
+    if len(set(found)) < len(found):
+        return "networks: two cards cannot have one address"
     access = desired.access
     return "access: give a key_file or a public_key" if access and not (access.key_file or access.public_key) else ""
 

@@ -4,6 +4,7 @@ One that is plugged in elsewhere keeps its MAC address and its place on the bus,
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import count
@@ -40,6 +41,8 @@ def ports(tree: Element) -> tuple[Port, ...]:
 
 def _port(item: Element) -> Port:
     sort, source = item.get("type", ""), item.find("source")
+    if source is not None and source.get("network"):
+        sort = "network"  # while it runs, libvirt gives the type of what that leads to
     said = [] if source is None else [source.get(key, "") for key in (sort, "dev", "path")]
     return Port(
         sort, next(filter(None, said), ""), _attribute(item, "model", "type"), _attribute(item, "mac", "address")
@@ -93,6 +96,17 @@ def _plug(item: Element, port: Port, taken: set[str]) -> None:
     SubElement(item, "mac", {"address": address})
     SubElement(item, "source", {port.sort: port.source})
     SubElement(item, "model", {"type": port.model})
+
+
+def macs(tree: Element | None, wish: Sequence[Port]) -> tuple[str, ...]:
+    """The address that each of these cards has or will have, in a domain that is there or is to come."""
+    made = Element("domain")
+    SubElement(made, "devices")
+    made = made if tree is None else deepcopy(tree)
+    set_ports(made, wish)
+    known = ports(made)
+    pairs, _ = _paired(wish, known)
+    return tuple(known[pairs[number]].mac for number in range(len(wish)))
 
 
 def mac(seed: str, number: int) -> str:

@@ -1,12 +1,14 @@
 """A network's XML and what we make of it. Only what differs is written: what others added stays as libvirt has it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address
 from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from vinfra.kinds.kvm.networks import leading, parts
+from vinfra.kinds.kvm.networks.leading import child
 from vinfra.kinds.kvm.reading import ownership
 from vinfra.kinds.kvm.reading.virsh import element
 from vinfra.model.action import Impact
@@ -17,10 +19,7 @@ from vinfra.model.step import Step, Verb, Virt
 DNSMASQ = "http://libvirt.org/schemas/network/dnsmasq/1.0"
 ElementTree.register_namespace("dnsmasq", DNSMASQ)
 _OPTIONS, _OPTION = f"{{{DNSMASQ}}}options", f"{{{DNSMASQ}}}option"
-# How libvirt calls them; a network that is isolated has no <forward> at all.
-MODES = {"nat": "nat", "routed": "route", "bridge": "bridge"}
-# All that a network on somebody else's bridge can have.
-_BARE = ("name", "uuid", "metadata", "forward", "bridge")
+_LISTS = ("hosts", "dns", "txt", "srv", "portgroups")
 
 
 def parse(xml: str) -> dict[str, Any]:
@@ -29,12 +28,16 @@ def parse(xml: str) -> dict[str, Any]:
     bridge, mtu, domain = tree.find("bridge"), tree.find("mtu"), tree.find("domain")
     address = _address(tree)
     return {
-        "mode": _mode(tree.find("forward")),
+        "mode": leading.mode_of(tree),
         "cidr": None if address is None else shown(address),
+        "cidr6": _six(tree),
         "dhcp": _dhcp(tree, address),
+        **{name: parts.told(tree, name) for name in _LISTS},
+        "interface": leading.interface_of(tree),
+        "vlan": parts.tags(tree),
         "bridge": None if bridge is None else bridge.get("name"),
         "domain": None if domain is None else domain.get("name"),
-        "stp": bridge is not None and bridge.get("stp", "on") == "on",
+        "stp": bridge is None or bridge.get("stp", "on") == "on",
         "dnsmasq": tuple(item.get("value", "") for item in tree.iterfind(f"{_OPTIONS}/{_OPTION}")),
         "mtu": None if mtu is None else int(mtu.get("size", "0")),
     }
@@ -50,17 +53,12 @@ def whole(network: IPv4Network) -> str:
     return f"{network[2]}-{network[-2]}"
 
 
-def cidr(xml: str) -> IPv4Network | None:
-    """The network's addresses, None when it has none."""
-    address = _address(element(xml))
-    return None if address is None else address.network
-
-
-def _mode(forward: Element | None) -> str:
-    if forward is None:
-        return "isolated"
-    said = forward.get("mode", "nat")
-    return next((name for name, value in MODES.items() if value == said), said)
+def _six(tree: Element) -> str | None:
+    item = next(tree.iterfind("ip[@family='ipv6']"), None)
+    if item is None:
+        return None
+    address = IPv6Interface(f"{item.get('address')}/{item.get('prefix', '128')}")
+    return str(address.network if address.ip == address.network[1] else address)
 
 
 def _ip(tree: Element) -> Element | None:
@@ -79,8 +77,23 @@ def _dhcp(tree: Element, address: IPv4Interface | None) -> bool | str:
     item = _ip(tree)
     if item is None or address is None:
         return False
-    ranges = [f"{one.get('start')}-{one.get('end')}" for one in item.iterfind("dhcp/range")]
+    ranges = sorted(parts.told(tree, "ranges"), key=_first)
     return True if ranges == [whole(address.network)] else ", ".join(ranges) or False
+
+
+def _first(one: str) -> Any:
+    return ip_address(one.partition("-")[0])
+
+
+def ranges(wish: bool | str, network: IPv4Network) -> list[str]:
+    """The ranges that are given out, as the elements have them."""
+    said = whole(network) if wish is True else wish or ""
+    return [one.strip() for one in said.split(",") if one.strip()]
+
+
+def in_order(wish: str) -> str:
+    """Ranges as they are told of what is there."""
+    return ", ".join(sorted((one.strip() for one in wish.split(",")), key=_first))
 
 
 def build(name: str, wish: Mapping[str, Any], blueprint: str) -> str:
@@ -108,32 +121,22 @@ def _written(tree: Element, name: str, wish: Mapping[str, Any], changed: Iterabl
             write(tree, wish[key])
     if "dhcp" not in changed and "cidr" in changed and wish.get("dhcp") is not None:
         _set_dhcp(tree, wish["dhcp"])
+    for key in _LISTS:
+        if key in changed and wish.get(key) is not None:
+            parts.put(tree, key, wish[key])
     ownership.own(tree, blueprint, f"kvm.network:{name}")
     ElementTree.indent(tree)
     return ElementTree.tostring(tree, "unicode")
 
 
-def _child(tree: Element, tag: str) -> Element:
-    there = tree.find(tag)
-    return SubElement(tree, tag) if there is None else there
-
-
-def _set_mode(tree: Element, mode: str) -> None:
-    if _mode(tree.find("forward")) == "bridge":
-        _child(tree, "bridge").attrib.pop("name", None)  # that one is not libvirt's to make
-    if mode == "isolated":
-        for old in tree.findall("forward"):
-            tree.remove(old)
-        return
-    forward = _child(tree, "forward")
-    forward.set("mode", MODES[mode])
-    for old in forward.findall("nat") if mode != "nat" else ():
-        forward.remove(old)
-    if mode == "bridge":
-        for other in [item for item in tree if item.tag not in _BARE]:
-            tree.remove(other)
-        for key in ("stp", "delay"):
-            _child(tree, "bridge").attrib.pop(key, None)
+def live(xml: str, wish: Mapping[str, Any], changed: Iterable[str]) -> Iterator[tuple[bool, str]]:
+    """What is told to a running network, one element after the other: whether it comes, and its XML."""
+    tree, address = element(xml), _address(element(xml))
+    if "dhcp" in changed and address is not None:
+        yield from parts.updates(tree, "ranges", ranges(wish["dhcp"], address.network))
+    for key in _LISTS:
+        if key in changed:
+            yield from parts.updates(tree, key, wish[key])
 
 
 def _set_cidr(tree: Element, network: str) -> None:
@@ -145,22 +148,25 @@ def _set_cidr(tree: Element, network: str) -> None:
     item.attrib.update(address=str(wish[1]), prefix=str(wish.prefixlen))
 
 
+def _set_cidr6(tree: Element, network: str) -> None:
+    wish = IPv6Network(network)
+    item = next(tree.iterfind("ip[@family='ipv6']"), None)
+    if item is None:
+        item = SubElement(tree, "ip", {"family": "ipv6"})
+    item.attrib.update(address=str(wish[1]), prefix=str(wish.prefixlen))
+
+
 def _set_dhcp(tree: Element, wish: bool | str) -> None:
     item, address = _ip(tree), _address(tree)
     if item is None or address is None:
         return
-    dhcp = _child(item, "dhcp")
-    for old in dhcp.findall("range"):
-        dhcp.remove(old)
-    if wish is False:
-        item.remove(dhcp)
-        return
-    first, _, last = (whole(address.network) if wish is True else str(wish)).partition("-")
-    dhcp.insert(0, Element("range", {"start": str(IPv4Address(first)), "end": str(IPv4Address(last))}))
+    parts.put(tree, "ranges", ranges(wish, address.network))
+    for old in [old for old in item.findall("dhcp") if not len(old)]:
+        item.remove(old)
 
 
 def _set_stp(tree: Element, wish: bool) -> None:
-    _child(tree, "bridge").attrib.update({"stp": "on"} if wish else {"stp": "off", "delay": "0"})
+    child(tree, "bridge").attrib.update({"stp": "on"} if wish else {"stp": "off", "delay": "0"})
 
 
 def _set_dnsmasq(tree: Element, wish: Iterable[str]) -> None:
@@ -172,12 +178,15 @@ def _set_dnsmasq(tree: Element, wish: Iterable[str]) -> None:
 
 
 _WRITERS: Mapping[str, Any] = {
-    "mode": _set_mode,
+    "mode": leading.set_mode,
+    "interface": leading.set_interface,
     "cidr": _set_cidr,
+    "cidr6": _set_cidr6,
     "dhcp": _set_dhcp,
-    "bridge": lambda tree, wish: _child(tree, "bridge").set("name", wish),
-    "domain": lambda tree, wish: _child(tree, "domain").set("name", wish),
+    "bridge": lambda tree, wish: child(tree, "bridge").set("name", wish),
+    "vlan": parts.set_tags,
+    "domain": lambda tree, wish: child(tree, "domain").set("name", wish),
     "stp": _set_stp,
     "dnsmasq": _set_dnsmasq,
-    "mtu": lambda tree, wish: _child(tree, "mtu").set("size", str(wish)),
+    "mtu": lambda tree, wish: child(tree, "mtu").set("size", str(wish)),
 }

@@ -13,6 +13,8 @@ from vinfra.kinds.kvm.domains.parts import Cell, Part
 from vinfra.kinds.kvm.domains.ports import Port
 from vinfra.kinds.kvm.domains.sources import CEPH
 from vinfra.kinds.kvm.networks import network_xml
+from vinfra.kinds.kvm.networks.declared import BORROWED, as_written
+from vinfra.kinds.kvm.networks.leading import MODES
 from vinfra.kinds.kvm.reading import ownership
 from vinfra.kinds.kvm.reading.virsh import DOMAINS, NETWORKS, NO_SUCH_PROGRAM, POOLS, Found, failure, found
 from vinfra.kinds.kvm.volumes import pools as kinds_of_pools
@@ -51,14 +53,14 @@ def networks(_scope: Scope, answers: Answers) -> Iterator[Listed]:
     for name, one in sorted(found(answers, NETWORKS).items()):
         fields = network_xml.parse(one.definition)
         mode = fields["mode"]
-        if mode not in ("nat", "isolated", "routed", "bridge"):
+        if mode not in MODES and mode != "isolated":
             yield Listed(name, note=f"it is of mode {mode}", owner=ownership.owner(one.definition)[0])
             continue
-        kept = ("mode", "bridge") if mode == "bridge" else tuple(fields)
+        kept = ("mode", "bridge", "interface", "vlan", "portgroups") if mode in BORROWED else tuple(fields)
         said = {key: value for key, value in fields.items() if key in kept and value not in (None, (), False)}
-        if mode != "bridge" and fields["cidr"] and fields["dhcp"] is False:
+        if mode not in BORROWED and fields["cidr"] and fields["dhcp"] is False:
             said["dhcp"] = False
-        said = {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
+        said = {key: as_written(key, value) for key, value in said.items()}
         yield Listed(name, {**said, "autostart": one.autostart}, owner=ownership.owner(one.definition)[0])
 
 

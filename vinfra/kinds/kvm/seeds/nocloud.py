@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
+from vinfra.kinds.kvm.seeds.cloud_config import HEADER
 from vinfra.model.values import Plain
 
-HEADER = "#cloud-config"
 LABEL = "cidata"
 SECTOR = 2048
 _DESCRIPTORS, _LAST_DESCRIPTOR = 16, 255
@@ -48,6 +48,11 @@ def as_yaml(value: Any) -> str:
     )
 
 
+def told(given: Any) -> str:
+    """Data of an author: text as it is, a mapping as #cloud-config."""
+    return given if isinstance(given, str) else f"{HEADER}\n{as_yaml(given)}"
+
+
 def user_data(given: Any, user: str | None, public_key: str | None) -> str:
     """The author's data, with a login merged in. Raises ValueError, which shows nothing of it, where that cannot be."""
     if bool(user) != bool(public_key):
@@ -59,7 +64,7 @@ def user_data(given: Any, user: str | None, public_key: str | None) -> str:
     config = dict(given or {})
     if user and public_key:
         config = _with_login(config, user, public_key)
-    return f"{HEADER}\n{as_yaml(config)}"
+    return told(config)
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -100,9 +105,11 @@ def _with_login(config: dict[str, Any], user: str, public_key: str) -> dict[str,
     return {**config, "disable_root": False, "users": users}
 
 
-def files(instance: str, hostname: str, told: str, network_config: Mapping[str, Any] | None) -> dict[str, bytes]:
+def files(
+    instance: str, hostname: str, data: Mapping[str, str], network_config: Mapping[str, Any] | None
+) -> dict[str, bytes]:
     """The files by name. With another instance cloud-init takes the machine for a new one, and does all of it again."""
-    found = {"meta-data": as_yaml({"instance-id": instance, "local-hostname": hostname}), "user-data": told}
+    found = {"meta-data": as_yaml({"instance-id": instance, "local-hostname": hostname}), **data}
     if network_config is not None:
         found["network-config"] = as_yaml(dict(network_config))
     return {name: text.encode("utf-8", "surrogateescape") for name, text in found.items()}
