@@ -7,7 +7,7 @@ from typing import Any, Literal
 from vinfra.kinds.compare import compare, created, deleted, refused, updated
 from vinfra.kinds.host.files import paths
 from vinfra.kinds.kvm import image
-from vinfra.kinds.kvm.domains.machine import spelled
+from vinfra.kinds.kvm.domains.limits import spelled
 from vinfra.kinds.kvm.reading import listing as everything
 from vinfra.kinds.kvm.reading import usage
 from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, POOLS, missing
