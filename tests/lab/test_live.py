@@ -42,6 +42,17 @@ MACHINE: dict[str, Any] = {
 }
 
 
+# vinfra, killed when it is about to write down in the definition what it has done to what runs.
+KILLED = """
+import os, signal
+from vinfra.cli.main import main
+from vinfra.model.step import Verb
+from vinfra.transport import verbs
+verbs._VERBS[Verb.DOMAIN_DEFINE] = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+main()
+"""
+
+
 @dataclass
 class Place:
     """One hypervisor with one machine, and what is wished for of it by now."""
@@ -57,9 +68,9 @@ class Place:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
-    def vinfra(self, *arguments: object, expect: int = 0) -> str:
+    def vinfra(self, *arguments: object, expect: int = 0, program: tuple[str, str] = ("-m", "vinfra")) -> str:
         variables = {"VINFRA_INVENTORY": str(self.lab.inventory), "VINFRA_STATE": str(self.folder / "state")}
-        command = [sys.executable, "-m", "vinfra", *map(str, arguments)]
+        command = [sys.executable, *program, *map(str, arguments)]
         environment = {**os.environ, **variables, **SECRETS}
         done = subprocess.run(
             command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False, timeout=300
@@ -219,6 +230,22 @@ def test_the_screen_asks_for_another_password_and_nobody_else_knows_it(place: Pl
     assert not any(value.encode() in file.read_bytes() for file in kept for value in SECRETS.values())
 
 
+def test_killed_between_what_runs_and_the_definition_it_goes_on(place: Place) -> None:
+    """What has come stays, and the next run writes it down."""
+    disks = {"root": {}, "data": {"size": "16MiB", "format": "raw"}}
+    file, boot, before = place.blueprint(disks=disks), place.boot(), place.disks()
+    place.vinfra("apply", file, "--yes", expect=-9, program=("-c", KILLED))
+    assert place.disks() == before + 1
+    count = "virsh -q domblklist {} --details | grep -c ' disk '"
+    assert place.sh(count.format(f"--inactive {NAME}")) != place.sh(count.format(NAME))
+    assert place.rows(file) == {"disks": ("live", "")}
+    place.vinfra("apply", file, "--yes", "--max-impact", "live")
+    assert place.disks() == before + 1
+    place.settled(file)
+    place.live(disks={"root": {}})
+    assert place.boot() == boot
+
+
 def test_what_only_a_boot_changes_restarts_it(place: Place) -> None:
     file, boot = place.blueprint(cpu=4, cpu_max=4, memory="192MiB"), place.boot()
     told = place.rows(file)
@@ -230,3 +257,16 @@ def test_what_only_a_boot_changes_restarts_it(place: Place) -> None:
     place.vinfra("apply", file, "--yes")
     assert place.boot() != boot
     place.settled(file)
+
+
+def test_a_system_that_does_not_let_go_is_left_running(place: Place) -> None:
+    """Its kernel has stopped: it is asked, waited for, and never switched off."""
+    place.live(networks=[CARD, MORE])
+    place.within("(sleep 1; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 &")
+    process = place.sh(f"cat /run/libvirt/qemu/{NAME}.pid")
+    file = place.blueprint(networks=[CARD])
+    said = place.vinfra("apply", file, "--yes", "--target", f"domain:{NAME}", expect=1)
+    assert "did not let it go in 30 s" in said
+    assert place.sh(f"cat /run/libvirt/qemu/{NAME}.pid") == process
+    assert place.sh(f"virsh domstate {NAME}") == "running"
+    assert place.rows(file)["networks"] == ("live", "")

@@ -4,7 +4,7 @@ The running definition is written in a copy as it is to become, by the same hand
 devices that then differ are the calls. All is decided from XML, before anything is tried.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -105,8 +105,12 @@ def _disk_changed(name: str, before: Element, after: Element) -> Iterator[Move]:
 
 def _card_changed(name: str, before: Element, after: Element) -> Iterator[Move]:
     old, new = ports.port(before), ports.port(after)
-    if differ := [each for each in ports.FIXED if getattr(old, each) != getattr(new, each)]:
-        raise _Boot(f"the {differ[0]} of a card changes only at boot")
+    elsewhere = (old.sort, old.source) != (new.sort, new.source)
+    fixed = ports.FIXED if elsewhere else (*ports.FIXED, "portgroup")
+    if differ := [each for each in fixed if getattr(old, each) != getattr(new, each)]:
+        raise _Boot(f"{differ[0]}: of a card that is there it changes only at boot")
+    if elsewhere and before.find("virtualport") is not None:
+        raise _Boot("a card of a switch with port profiles is plugged in elsewhere only at boot")
     if replace(old, boot=None) != replace(new, boot=None):
         said = f"change the card {new.mac} of {name} as it runs: {replace(new, boot=None)}"
         yield _both(said, Virt(Verb.DEVICE_UPDATE, name), before, after)
@@ -121,7 +125,9 @@ def _medium_changed(name: str, before: Element, after: Element) -> Iterator[Move
 
 
 def _both(said: str, call: Virt, before: Element, after: Element) -> Move:
-    return Move(said, replace(call, xml=_text(after)), replace(call, xml=_text(before)))
+    """Its turn at boot stays what it was when that was: libvirt refuses to change a device if another one is said."""
+    one, two = (_text(item, before.findall("boot")) for item in (after, before))
+    return Move(said, replace(call, xml=one), replace(call, xml=two))
 
 
 class _Boot(Exception):
@@ -228,8 +234,10 @@ def _which(item: Element) -> str:
     return f"the card {attribute(item, 'mac', 'address')}" if item.tag == "interface" else "a SCSI controller"
 
 
-def _text(item: Element) -> str:
-    return ElementTree.tostring(portable(item), "unicode").strip()
+def _text(item: Element, more: Iterable[Element] = ()) -> str:
+    made = portable(item)
+    made.extend(more)
+    return ElementTree.tostring(made, "unicode").strip()
 
 
 def _name(tree: Element) -> str:
