@@ -18,6 +18,11 @@ from vinfra.model.step import Virt
 _POLL = 0.3
 _ASK_AGAIN = 5.0  # a system that boots does not hear yet what it is asked
 _LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
+# What no waiting changes.
+_NEVER = (
+    *(libvirt.VIR_ERR_CONFIG_UNSUPPORTED, libvirt.VIR_ERR_OPERATION_UNSUPPORTED),
+    *(libvirt.VIR_ERR_INVALID_ARG, libvirt.VIR_ERR_OPERATION_INVALID),
+)
 
 
 class Failed(Exception):
@@ -100,11 +105,8 @@ def _until(done: Callable[[], bool], ask: Callable[[], None], call: Virt, what: 
             try:
                 ask()
             except libvirt.libvirtError as error:
-                said = str(error.get_error_message())
-                if error.get_error_code() in (
-                    libvirt.VIR_ERR_CONFIG_UNSUPPORTED,
-                    libvirt.VIR_ERR_OPERATION_UNSUPPORTED,
-                ):
+                said = str(error.get_error_message() or error)
+                if error.get_error_code() in _NEVER:
                     raise
         time.sleep(_POLL)
 
