@@ -65,6 +65,21 @@ def _noted(xml: str, element: str) -> str:
     return re.sub(rf"<[\w:]*{kind[1]} [^>]*/>", "", xml).replace("</metadata>", f"{element}</metadata>")
 
 
+def _plugged(live: str, verb: str, xml: str) -> str:
+    """What runs once a device has come, gone or changed; it is known by its MAC address or its name."""
+    tree, device = ElementTree.fromstring(live), ElementTree.fromstring(xml)
+    parent = tree.find("devices")
+    assert parent is not None
+    for item in [item for item in parent if item.tag == device.tag and _own(item) == _own(device)]:
+        parent.remove(item)
+    parent.extend([] if verb == "detach" else [device])
+    return ElementTree.tostring(tree, "unicode")
+
+
+def _own(device: ElementTree.Element) -> list[tuple[str, str]]:
+    return [item for tag in ("mac", "target") for found in device.findall(tag) for item in sorted(found.items())]
+
+
 class Host:
     """One host. `dead`: it does not answer; `delay`: a guest's boot, in seconds; `lines`: its mark file."""
 
@@ -150,6 +165,8 @@ class Host:
     def _turn(self, noun: str, verb: str, call: Virt) -> None:
         """A verb that a domain and a network share, or that a domain alone knows; the others change nothing here."""
         things = {"domain": self.domains, "network": self.networks}.get(noun, {})
+        if noun == "device":
+            self.domains[call.name].live = _plugged(self.domains[call.name].live, verb, call.xml)
         if verb == "define":
             things.setdefault(call.name, Thing("")).xml = call.xml
         elif verb == "undefine":

@@ -77,6 +77,6 @@ def test_a_row_says_why_it_costs_what_it_costs(world: World) -> None:
     more = FLEET.replace("memory: 1GiB", "memory: 2GiB, cpu: 2")
     row = next(row for row in world.plan(more).pending if row.address.name == "web-01")
     assert row.delta.impact is Impact.RESTART
-    assert row.delta.reason == "only at boot; it booted with 1GiB, and more is given only at boot"
-    with pytest.raises(RefusedError, match="restart: more than --max-impact live; only at boot"):
+    assert row.delta.reason == "it booted with room for 1 CPU; it booted with 1GiB, and more is given only at boot"
+    with pytest.raises(RefusedError, match="restart: more than --max-impact live; it booted with room for 1 CPU"):
         run(world, more.replace(", allow: data-loss", ""), Impact.LIVE)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from vinfra.kinds.kvm.domains.machine import Nic
+from vinfra.kinds.kvm.domains.devices import Nic
 from vinfra.kinds.kvm.seeds import cloud_config, network_config
 from vinfra.model.secret import Secret
 from vinfra.model.values import Plain

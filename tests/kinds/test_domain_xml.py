@@ -15,6 +15,7 @@ from vinfra.kinds.kvm import domain
 from vinfra.kinds.kvm.domains import domain_xml, hardware, ports
 from vinfra.kinds.kvm.domains.domain_xml import ASPECTS
 from vinfra.kinds.kvm.domains.ports import mac
+from vinfra.kinds.kvm.domains.processors import Amount
 from vinfra.kinds.kvm.reading import virsh
 from vinfra.model.kind import Scope
 from vinfra.model.question import Raw
@@ -150,7 +151,11 @@ def test_addresses_on_the_bus_are_kept(name: str) -> None:
     """All devices that stay are where they were."""
     before = DUMPS["web-01, persistent"]
     wish = wished(domain_xml.parse(before), image="tiny", cloud_init={}, networks=["dev", "more"], cpu_model="Nehalem")
-    wish |= {"memory": 1 << 30, "cpu": 3, "disks": (*wish["disks"], hardware.Drive("/pool/more.qcow2"))}
+    wish |= {
+        "memory": Amount(1 << 30, 1 << 31),
+        "cpu": Amount(3, 4),
+        "disks": (*wish["disks"], hardware.Drive("/pool/more.qcow2")),
+    }
     after = domain_xml.patch(before, wish, [name], OWNER)
     assert addresses(before).items() <= addresses(after).items()
 

@@ -34,6 +34,8 @@ MACHINE = {
     "networks": ["ways", "side"],
     "disks": {"root": "1GiB"},
     "access": {"user": "root"},
+    "graphics": "vnc",
+    "graphics_password": "at-first",
 }
 SIDE = {"cidr": "192.168.154.0/24", "mtu": 1400}
 SWITCH = {"mode": "openvswitch", "bridge": "impact0"}
@@ -63,13 +65,36 @@ def volume(name: str, change: dict[str, Any] | str, impact: str, refused: bool =
 DOMAIN = (
     domain("autostart", {"autostart": False}, "live"),
     domain("memory", {"memory": "104MiB"}, "live"),
+    domain("disks", {"disks": {"root": "1GiB", "second": "16MiB"}}, "live"),
+    domain("networks", {"networks": ["ways", "side", "side"]}, "live"),
+    domain("cdroms", {"cdroms": {"install": {"bus": "scsi"}}}, "live"),
+    domain("graphics_password", {"graphics_password": "another"}, "live"),
 )
 #: All of these in one go: the row says of each field what it costs, and it is one restart.
 BOOT = (
     domain("memory", {"memory": "128MiB"}, "restart", "it booted with 112MiB, and more is given only at boot"),
-    domain("cpu", {"cpu": 2}, "restart", "only at boot"),
-    domain("disks", {"disks": {"root": "1GiB", "second": "16MiB"}}, "restart", "only at boot"),
-    domain("networks", {"networks": ["ways", "side", "side"]}, "restart", "only at boot"),
+    domain("memory_max", {"memory_max": "160MiB"}, "restart", "only at boot"),
+    domain("cpu", {"cpu": 2}, "restart", "it booted with room for 1 CPU"),
+    domain("cpu_max", {"cpu_max": 3}, "restart", "only at boot"),
+    domain(
+        "disks",
+        {"disks": {"root": "1GiB", "second": {"size": "16MiB", "bus": "ide"}}},
+        "restart",
+        "im-01-second.qcow2 moves to another bus only at boot",
+    ),
+    domain(
+        "networks",
+        {"networks": ["ways", "side", {"network": "side", "model": "e1000"}]},
+        "restart",
+        "a card of model e1000 is plugged into q35 only at boot",
+    ),
+    domain(
+        "cdroms",
+        {"cdroms": {"install": {"bus": "ide"}}},
+        "restart",
+        "a drive on ide is attached only at boot",
+    ),
+    domain("graphics", {"graphics": {"type": "vnc", "listen": "0.0.0.0"}}, "restart", "only at boot"),
     domain("machine", {"machine": "pc"}, "restart", "only at boot"),
     domain("cpu_model", {"cpu_model": "Nehalem"}, "restart", "only at boot"),
     domain("rng", {"rng": False}, "restart", "only at boot"),

@@ -36,7 +36,7 @@ def test_a_field() -> None:
     assert 'example   memory: "4GiB"' in text
     told = reference.explain(REAL, "domain.cpu")
     assert "impact    restart: only at boot" in told
-    assert "depends   live while it does not run" in told
+    assert "depends   live up to the cpu_max that it booted with" in told
     assert "never shown" in reference.explain(KINDS, "kvm.domain.password")
     assert "duration" in reference.explain(KINDS, "domain.timeout")
 

@@ -15,8 +15,8 @@ from vinfra.errors import TransportError, Unreachable
 from vinfra.model.inventory import Host, Inventory
 from vinfra.model.question import Exec as Question
 from vinfra.model.step import AwaitGuest, Exec, Step, StepResult, Verb, Virt
+from vinfra.transport import hotplug, steps, verbs
 from vinfra.transport import libvirt as ours
-from vinfra.transport import steps, verbs
 from vinfra.transport.local import LocalWay
 from vinfra.transport.reach import Connections
 from vinfra.transport.session import Root, Session
@@ -130,6 +130,73 @@ def test_metadata_is_put_beside_the_owners_in_both_definitions(do: Do, connectio
         assert "10.9.0.5" in domain.XMLDesc(flags)
     with pytest.raises(verbs.Failed, match="needs a namespace"):
         verbs.do(connection, Virt(Verb.DOMAIN_METADATA, "d", xml="<guest/>"))
+
+
+SCREEN = "<devices><graphics type='vnc' port='-1' autoport='yes'{}/></devices></domain>"
+CARD = "<interface type='network'><mac address='52:54:00:00:00:01'/><source network='default'/></interface>"
+
+
+def test_what_is_defined_anew_keeps_the_passwords_that_nobody_may_read(do: Do, connection: Any) -> None:
+    def asked() -> str:
+        flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+        return str(connection.lookupByName("d").XMLDesc(flags))
+
+    plain = DOMAIN.replace("</domain>", SCREEN.format(""))
+    do(Verb.DOMAIN_DEFINE, "d", xml=DOMAIN.replace("</domain>", SCREEN.format(" passwd='hidden'")))
+    do(Verb.DOMAIN_DEFINE, "d", xml=plain.replace("65536", "32768"))
+    assert "passwd='hidden'" in asked()
+    assert "32768" in asked()
+    do(Verb.DOMAIN_DEFINE, "d", xml=DOMAIN.replace("</domain>", SCREEN.format(" passwd='other'")))
+    assert "passwd='other'" in asked()
+    do(Verb.DOMAIN_DEFINE, "d", xml=DOMAIN)
+    assert "passwd" not in asked()
+
+
+def test_what_runs_gets_cpus_and_what_does_not_run_is_let_be(do: Do, connection: Any) -> None:
+    do(Verb.DOMAIN_DEFINE, "d", xml=DOMAIN.replace("<os>", "<vcpu current='1'>4</vcpu><os>"))
+    do(Verb.DOMAIN_VCPUS, "d", number=3, seconds=1)
+    do(Verb.DEVICE_ATTACH, "d", xml=CARD)
+    domain = connection.lookupByName("d")
+    assert domain.vcpusFlags(libvirt.VIR_DOMAIN_AFFECT_CONFIG) == 1
+    do(Verb.DOMAIN_START, "d")
+    do(Verb.DOMAIN_VCPUS, "d", number=3, seconds=1)
+    assert domain.vcpusFlags(libvirt.VIR_DOMAIN_AFFECT_LIVE) == 3
+    assert domain.vcpusFlags(libvirt.VIR_DOMAIN_AFFECT_CONFIG) == 1
+
+
+class Holding:
+    """A running domain with one card, whose system lets it go when it is asked often enough."""
+
+    def __init__(self, lets_go: int) -> None:
+        self.asked, self.lets_go = 0, lets_go
+
+    def lookupByName(self, _: str) -> "Holding":  # noqa: N802  libvirt's name
+        return self
+
+    def isActive(self) -> bool:  # noqa: N802
+        return True
+
+    def XMLDesc(self, _: int) -> str:  # noqa: N802
+        return f"<domain><devices>{CARD if self.asked < self.lets_go else ''}</devices></domain>"
+
+    def detachDeviceFlags(self, xml: str, flags: int) -> None:  # noqa: N802
+        assert ("52:54:00:00:00:01" in xml, flags) == (True, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        self.asked += 1
+        if self.asked > 1:
+            raise libvirt.libvirtError("already in the process of unplug")
+
+
+def test_a_system_is_asked_again_to_let_a_device_go_and_nothing_more_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hotplug, "_ASK_AGAIN", 0.05)
+    monkeypatch.setattr(hotplug, "_POLL", 0.01)
+    call = Virt(Verb.DEVICE_DETACH, "d", xml=CARD, seconds=0.3)
+    slow = Holding(lets_go=2)
+    verbs.do(slow, call)
+    assert slow.asked == 2
+    verbs.do(slow, call)
+    assert slow.asked == 2
+    with pytest.raises(verbs.Failed, match=r"did not let it go in 0\.3 s\n.*\nalready in the process of unplug"):
+        verbs.do(Holding(lets_go=99), call)
 
 
 class Deaf:

@@ -15,6 +15,8 @@ DIRECTORY = "/var/lib/vinfra/marks"
 NAMESPACE = "https://vinfra.dev/libvirt/1"
 # Of a domain's address and host key. Not the owner's: libvirt keeps one element of each namespace.
 GUEST_NAMESPACE = f"{NAMESPACE}/guest"
+# Of what stands for secrets that a domain was given and nobody can read back.
+SECRETS_NAMESPACE = f"{NAMESPACE}/secrets"
 VERSION = 1
 MANY = 10  # complaints about lines
 LARGEST = 64 << 20  # bytes of a file that are read

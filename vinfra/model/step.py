@@ -93,8 +93,13 @@ class Verb(StrEnum):
     DOMAIN_REBOOT = "domain.reboot"  # seconds: how long its system may take to go down
     DOMAIN_UNDEFINE = "domain.undefine"  # its firmware variables and saved state go with it
     DOMAIN_AUTOSTART = "domain.autostart"  # number
-    DOMAIN_MEMORY = "domain.memory"  # number: bytes, of the running domain
-    DOMAIN_METADATA = "domain.metadata"  # xml: our element, in the definition and in the running domain
+    DOMAIN_MEMORY = "domain.memory"  # number: bytes, of the running domain; seconds: how long its system may take
+    DOMAIN_VCPUS = "domain.vcpus"  # number, of the running domain; seconds
+    DOMAIN_METADATA = "domain.metadata"  # xml: our element; in the definition and in what runs, number: 1 only there
+    DEVICE_ATTACH = "device.attach"  # xml: a device, of the running domain
+    DEVICE_DETACH = "device.detach"  # xml; seconds: how long its system may take to let it go
+    DEVICE_UPDATE = "device.update"  # xml
+    DISK_LIMIT = "disk.limit"  # xml: a disk of the running domain, with all its limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import libvirt  # type: ignore[import-untyped]
 
 from vinfra.errors import LoginRefused, TransportError, Unreachable
 from vinfra.model.step import StepResult, Virt
-from vinfra.transport import verbs
+from vinfra.transport import hotplug, verbs
 from vinfra.transport.forward import Duplex, Forward
 from vinfra.transport.session import Session
 
@@ -68,7 +68,7 @@ class Libvirt:
             self.use(lambda connection: verbs.do(connection, call), f"{call.verb} {call.name}", limit + call.seconds)
         except libvirt.libvirtError as error:
             return StepResult(1, err="\n".join(filter(None, (message(error), hint(error)))))
-        except verbs.Failed as error:
+        except hotplug.Failed as error:
             return StepResult(1, err=str(error))
         except OSError as error:
             return StepResult(1, err=f"{error.filename or call.source}: {error.strerror}")

@@ -14,11 +14,11 @@ from xml.etree import ElementTree
 import libvirt  # type: ignore[import-untyped]
 
 from vinfra.model.step import Verb, Virt
-from vinfra.transport import storage
+from vinfra.transport import hotplug, storage
+from vinfra.transport.hotplug import Failed
 
 _PRESS_AGAIN = 5.0  # a guest that boots does not hear the power button yet
 _POLL = 0.3
-_BALLOON = 20.0  # a guest that must swap first takes its time
 _PIECE = 262120  # what fits into one message of libvirt's protocol: virStorageVol.streamBufSize
 
 # What goes with a domain, and the libvirt since which its daemon knows that flag (an older one refuses it).
@@ -31,10 +31,6 @@ _UNDEFINE = {
 }
 
 Connection = Any
-
-
-class Failed(Exception):
-    """A verb found that it cannot be done, for a reason that libvirt itself does not give."""
 
 
 def do(connection: Connection, call: Virt) -> None:
@@ -206,7 +202,10 @@ def _volume_delete(connection: Connection, call: Virt) -> None:
 
 
 def _domain_define(connection: Connection, call: Virt) -> None:
-    connection.defineXML(call.xml)
+    xml = call.xml
+    with _unless(libvirt.VIR_ERR_NO_DOMAIN):
+        xml = hotplug.with_passwords(_domain(connection, call), xml)
+    connection.defineXML(xml)
 
 
 def _domain_start(connection: Connection, call: Virt) -> None:
@@ -277,22 +276,11 @@ def _domain_undefine(connection: Connection, call: Virt) -> None:
         _domain(connection, call).undefineFlags(sum(known))
 
 
-def _domain_memory(connection: Connection, call: Virt) -> None:
-    """Ask the guest for memory, or give it some, until it has followed: libvirt itself does not wait for that."""
+def _running(change: Callable[[Any, Virt], None], connection: Connection, call: Virt) -> None:
+    """What does not run has nothing to change; its definition says what it starts with."""
     domain = _domain(connection, call)
-    if not domain.isActive():
-        return
-    wanted = call.number // 1024
-    domain.setMemoryFlags(wanted, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-    deadline = time.monotonic() + _BALLOON
-    while domain.info()[2] != wanted:
-        if time.monotonic() > deadline:
-            has = domain.info()[2] // 1024
-            raise Failed(
-                f"{call.name} has {has}MiB after {_BALLOON:g} s, and was asked for {wanted // 1024}MiB\n"
-                "its system has no balloon driver, or cannot spare the memory; a restart changes it too"
-            )
-        time.sleep(_POLL)
+    if domain.isActive():
+        change(domain, call)
 
 
 def _domain_metadata(connection: Connection, call: Virt) -> None:
@@ -302,7 +290,7 @@ def _domain_metadata(connection: Connection, call: Virt) -> None:
     if not uri:
         raise Failed(f"metadata of {call.name} needs a namespace: {call.xml}")
     domain = _domain(connection, call)
-    flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG if domain.isPersistent() else 0
+    flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG if domain.isPersistent() and not call.number else 0
     flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE if domain.isActive() else 0
     text = ElementTree.tostring(element, encoding="unicode")
     domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, "vinfra", uri, flags)
@@ -340,6 +328,11 @@ _VERBS: dict[Verb, Callable[[Connection, Virt], None]] = {
     Verb.DOMAIN_REBOOT: _domain_reboot,
     Verb.DOMAIN_UNDEFINE: _domain_undefine,
     Verb.DOMAIN_AUTOSTART: partial(_autostart, _domain),
-    Verb.DOMAIN_MEMORY: _domain_memory,
+    Verb.DOMAIN_MEMORY: partial(_running, hotplug.memory),
+    Verb.DOMAIN_VCPUS: partial(_running, hotplug.vcpus),
+    Verb.DEVICE_ATTACH: partial(_running, hotplug.attach),
+    Verb.DEVICE_DETACH: partial(_running, hotplug.detach),
+    Verb.DEVICE_UPDATE: partial(_running, hotplug.update),
+    Verb.DISK_LIMIT: partial(_running, hotplug.limit),
     Verb.DOMAIN_METADATA: _domain_metadata,
 }

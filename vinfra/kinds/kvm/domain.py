@@ -5,14 +5,22 @@ The definition and what runs are kept apart: `memory` is what the next boot gets
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from vinfra.kinds.compare import SAME, changed, compare, created, deleted, own_identity, refused, updated
-from vinfra.kinds.kvm.domains import board, domain_back, domain_xml, first_boot, hardware, machine, preflight
-from vinfra.kinds.kvm.domains.domain_xml import ASPECTS, shown
+from vinfra.kinds.compare import SAME, compare, created, deleted, own_identity, refused, updated
+from vinfra.kinds.kvm.domains import (
+    board,
+    domain_back,
+    domain_xml,
+    first_boot,
+    hardware,
+    live,
+    machine,
+    preflight,
+    rows,
+)
+from vinfra.kinds.kvm.domains.domain_xml import ASPECTS
 from vinfra.kinds.kvm.domains.drives import snapshots
-from vinfra.kinds.kvm.domains.parts import spelled
 from vinfra.kinds.kvm.hypervisors import acceleration
 from vinfra.kinds.kvm.reading import listing as everything
 from vinfra.kinds.kvm.reading import ownership
@@ -22,7 +30,7 @@ from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
 from vinfra.model.answer import Absent, Answer, Present
 from vinfra.model.blueprint import Resource
-from vinfra.model.change import Change, Delta, FieldChange
+from vinfra.model.change import Change, Delta
 from vinfra.model.kind import Answers, Part, Removal, Scope, Tenant, Trait
 from vinfra.model.question import Question
 from vinfra.model.step import Step, Verb, Virt
@@ -35,12 +43,8 @@ SHARED = False
 TRAITS = frozenset({Trait.TOP})
 
 REMOVAL = Removal(Impact.REPLACE, "the machine is gone; its disks are volumes")
-# A state of libvirt's in the words of a blueprint; one that is not here passes by itself and says nothing.
-POWER = {"running": "running", "idle": "running", "shut off": "stopped", "paused": "paused"}
-POWER |= {"crashed": "crashed", "pmsuspended": "suspended"}
 # Without these nobody knows what a machine is made of, or which host has room for it.
-KNOWN_FIRST = frozenset({"cpu", "memory", "image", "disks", "pool", "networks", "cloud_init", "access"})
-FOR_GOOD = ("firmware", "secure_boot")
+KNOWN_FIRST = frozenset({"cpu", "memory", "image", "disks", "pool", "networks", "cdroms", "cloud_init", "access"})
 
 Spec = machine.Spec
 carried = ownership.carried
@@ -71,6 +75,7 @@ def references(name: str, desired: shape.Spec | None) -> tuple[frozenset[str], f
     hard = {f"volume:{disk.volume or f'{name}/{own}'}" for own, disk in disks.items()}
     if machine.has_seed(desired):
         hard.add(f"seed:{name}/{machine.SEED}")
+    hard |= {f"image:{drive.image}" for drive in (desired.cdroms or {}).values() if drive.image}
     pools = {f"pool:{disk.pool or desired.pool}" for disk in disks.values()}
     networks = {f"network:{nic.network}" for nic in desired.networks or () if nic.network}
     return frozenset(hard), frozenset({HYPERVISOR, *pools, *networks, *board.bringers(desired)})
@@ -103,7 +108,7 @@ def demand(desired: shape.Spec) -> tuple[int, int]:
     """Virtual CPUs and bytes of memory; what neither runs nor starts by itself takes nothing."""
     assert isinstance(desired, Spec)
     idle = desired.power == "stopped" and not desired.autostart
-    return (0, 0) if idle else (desired.cpu, desired.memory)
+    return (0, 0) if idle else (desired.cpu_max or desired.cpu, desired.memory_max or desired.memory)
 
 
 def tenants(answers: Answers) -> Iterator[Tenant]:
@@ -115,7 +120,7 @@ def tenants(answers: Answers) -> Iterator[Tenant]:
 
 def ask(scope: Scope, _answers: Answers) -> Iterable[Question]:
     """All domains, what they may be plugged into, and how their CPUs run."""
-    return (DOMAINS, NETWORKS, POOLS, acceleration.ACCELERATOR, *preflight.ask(scope))
+    return (DOMAINS, NETWORKS, POOLS, acceleration.ACCELERATOR, *hardware.ask(scope), *preflight.ask(scope))
 
 
 def read(scope: Scope, answers: Answers) -> Mapping[str, Answer]:
@@ -132,9 +137,9 @@ def _one(domain: Found | None, site: hardware.Site) -> Answer:
     if domain is None:
         return Absent({"site": site})
     defined = domain_xml.parse(domain.definition)
-    live = domain_xml.parse(domain.live) if domain.active else None
-    actual = machine.as_found(domain.name, defined, domain.autostart, POWER.get(domain.state))
-    return Present(actual, {"site": site, "domain": domain, "defined": defined, "live": live})
+    runs = domain_xml.parse(domain.live) if domain.active else None
+    actual = machine.as_found(domain.name, defined, domain.autostart, rows.POWER.get(domain.state))
+    return Present(actual, {"site": site, "domain": domain, "defined": defined, "live": runs})
 
 
 def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
@@ -151,7 +156,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     if "domain" not in notes:
         delta = created(compare(None, desired, skip=machine.usual(desired)))
     else:
-        fields = (*_fields(wish, notes), *_around(resource, desired, notes, scope))
+        fields = (*rows.hardware(wish, notes), *rows.around(resource, desired, notes, scope))
         if whose:  # it may be declared as it is, but is not changed
             return refused(Action.UPDATE, reason) if any(item.path != "owner" for item in fields) else SAME
         idle = notes["live"] is None and any(item.path in ASPECTS for item in fields)
@@ -164,49 +169,12 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     return refused(delta.action, problem, delta.fields) if problem else delta
 
 
-def _fields(wish: Mapping[str, Any], notes: Mapping[str, Any]) -> Iterator[FieldChange]:
-    defined, live = notes["defined"], notes["live"]
-    for name, value in wish.items():
-        aspect, now = ASPECTS[name], defined[name] if live is None else live[name]
-        runs = live is None or aspect.runs(value, now)
-        impact, why = (Impact.RESTART, board.BOOT["why"]) if not runs else (Impact.LIVE, "")
-        if name == "memory" and not runs:
-            booted = f"it booted with {spelled(now.most)}, and more is given only at boot"
-            impact, why = (Impact.RESTART, booted) if value > now.most else (Impact.LIVE, "")
-        if name in FOR_GOOD:
-            impact, why = Impact.REPLACE, board.STAYS["why"]
-        fits = aspect.fits(value, defined[name])
-        if not fits:
-            yield FieldChange(name, shown(defined[name], value), shown(value, value), impact, why=why)
-        if not runs and (fits or now != defined[name]):
-            yield FieldChange(f"{name}.running", shown(now, value), shown(value, value), impact, why=why)
-
-
-def _around(resource: Resource, desired: Any, notes: Mapping[str, Any], scope: Scope) -> Iterator[FieldChange]:
-    """What is no part of the hardware: its mark, whether libvirt keeps it, autostart, power."""
-    domain: Found = notes["domain"]
-    address = str(resource.address)
-    blueprint, before = ownership.owner(domain.definition)
-    if blueprint in scope.formerly:
-        yield FieldChange("owner", blueprint, scope.owner)
-    elif before != address:
-        yield FieldChange("owner", before or None, address)
-    if not domain.persistent:
-        yield FieldChange("persistent", False, True)
-    if desired.autostart not in (None, domain.autostart):
-        yield FieldChange("autostart", domain.autostart, desired.autostart)
-    power = POWER.get(domain.state)
-    if power is not None and desired.power not in (None, power):
-        change = changed(Spec, "power", power, desired.power)
-        yield replace(change, impact=Impact.LIVE, why="") if desired.power == "running" else change
-
-
 def _untouchable(wish: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
     """Why a difference must not be mended: what somebody keeps would be lost."""
     if "domain" not in notes:
         return ""
     domain: Found = notes["domain"]
-    if changed := [name for name in FOR_GOOD if name in wish and wish[name] != notes["defined"][name]]:
+    if changed := [name for name in board.FOR_GOOD if name in wish and wish[name] != notes["defined"][name]]:
         return f"{changed[0]}: {board.STAYS['why']}; make a new machine"
     for now in filter(None, (notes["defined"], notes["live"])):
         for overlay, base in snapshots(wish.get("disks", ()), now["disks"]):
@@ -218,7 +186,7 @@ def _untouchable(wish: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
 
 
 def steps(change: Change, scope: Scope) -> Sequence[Step]:
-    """Memory of what runs, then the definition, then power: at most one restart, and no power cut on the way."""
+    """What runs, then the definition, then power: at most one restart, and no power cut on the way."""
     name, desired, notes = change.address.name, change.desired, change.notes
     domain: Found | None = notes.get("domain")
     if not isinstance(desired, Spec):
@@ -229,17 +197,22 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
     start = Step(f"start {name}", (Virt(Verb.DOMAIN_START, name),))
     if domain is None:
         define = Virt(Verb.DOMAIN_DEFINE, name, xml=domain_xml.build(name, wish, owner))
-        return [Step(f"define {name}", (define, autostart)), *([start] if desired.power == "running" else [])]
+        secret = desired.graphics_password is not None
+        return [
+            Step(f"define {name}", (define, autostart), secret=secret),
+            *([start] if desired.power == "running" else []),
+        ]
     paths = {item.path: item for item in change.delta.fields}
     result = []
-    live, changed = notes["live"], [aspect for aspect in wish if aspect in paths]
-    restart = live is not None and any(item.impact is Impact.RESTART for item in paths.values())
-    if live is not None and not restart and live["memory"].current != desired.memory:
-        call = Virt(Verb.DOMAIN_MEMORY, name, number=desired.memory)
-        result.append(Step(f"set the memory of {name} to {spelled(desired.memory)} as it runs", (call,)))
+    changed = [aspect for aspect in wish if aspect in paths]
+    restart = domain.active and any(item.impact is Impact.RESTART for item in paths.values())
+    if domain.active and not restart:
+        result += [start] if "power" in paths else []  # what is paused lets nothing go
+        result += live.steps(domain.live, wish)
     if changed or {"owner", "persistent"} & paths.keys():
         call = Virt(Verb.DOMAIN_DEFINE, name, xml=domain_xml.patch(domain.definition, wish, changed, owner))
-        result.append(Step(f"define {name} anew: {', '.join(changed) or 'its owner'}", (call,)))
+        secret = any(item.secret for item in paths.values())
+        result.append(Step(f"define {name} anew: {', '.join(changed) or 'its owner'}", (call,), secret=secret))
     if "autostart" in paths:
         result.append(Step(f"{'start' if desired.autostart else 'do not start'} {name} with its host", (autostart,)))
     if restart:
@@ -248,7 +221,7 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
         back = Virt(Verb.DOMAIN_START, name, xml=domain.definition)
         again = (back,) if desired.power != "stopped" else ()
         result.append(Step(f"shut {name} down{' and start it' * bool(again)}", (*down, *again), Impact.RESTART))
-    elif "power" in paths:
+    elif "power" in paths and not domain.active:
         result.append(start)
     return result
 

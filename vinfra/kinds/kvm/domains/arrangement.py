@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from xml.etree.ElementTree import Element, SubElement
 
+from vinfra.kinds.kvm.domains.elements import KIB, attribute, bytes_of, child, remove, tidy, whole
 from vinfra.kinds.kvm.domains.parts import Cell, Pinning, Topology, canonical, covers
-from vinfra.kinds.kvm.domains.trees import KIB, attribute, bytes_of, child, remove, tidy, whole
 
 OPTIONAL = "optional"
 

@@ -2,7 +2,7 @@
 
 from xml.etree.ElementTree import Element, SubElement
 
-from vinfra.kinds.kvm.domains.trees import KIB, attribute, bytes_of, child, remove, tidy
+from vinfra.kinds.kvm.domains.elements import KIB, attribute, bytes_of, child, remove, tidy
 
 PAGES = {"2MiB": 2 << 20, "1GiB": 1 << 30}
 NONE = "none"

@@ -21,6 +21,7 @@ STAYS: dict[str, Any] = {
     "when": "refused once the machine is there",
     "refused": True,
 }
+FOR_GOOD = ("firmware", "secure_boot")
 Policy = Literal["force", "require", "optional", "disable", "forbid"]
 
 

@@ -7,17 +7,28 @@ and devices added by hand stay as libvirt has them.
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from vinfra.kinds.kvm.domains import arrangement, backing, channels, equipment, firmware
-from vinfra.kinds.kvm.domains.drives import drives, same_drives, set_drives
+from vinfra.kinds.kvm.domains import (
+    arrangement,
+    backing,
+    channels,
+    drives,
+    equipment,
+    firmware,
+    graphics,
+    hotplug,
+    media,
+    ports,
+    processors,
+)
+from vinfra.kinds.kvm.domains.elements import child, whole
 from vinfra.kinds.kvm.domains.parts import HostDevices, Part, covers
-from vinfra.kinds.kvm.domains.ports import ports, same_ports, set_ports
+from vinfra.kinds.kvm.domains.processors import Amount
 from vinfra.kinds.kvm.reading import ownership
 from vinfra.kinds.kvm.reading.virsh import element
-from vinfra.model.values import SIZES
 
 # Whose prefixes are seen most in other people's XML; without this they would be written as ns0 and so on.
 ElementTree.register_namespace("libosinfo", "http://libosinfo.org/xmlns/libvirt/domain/1.0")
@@ -28,47 +39,12 @@ SKELETON = """<domain><os><type>hvm</type><boot dev="hd"/></os><features><acpi/>
 TYPES = {"kvm": "kvm", "tcg": "qemu"}
 # A short name of a machine type, and what libvirt turns it into when it defines a domain: pc-q35-7.2.
 MACHINES = {"q35": "pc-q35-", "pc": "pc-i440fx-"}
+# Devices that never sit on PCI Express.
+PORTLESS = ("serial", "console", "graphics", "emulator", "tpm", "watchdog")
 MODES = ("host-model", "host-passthrough", "maximum")
 ONBOARD = ("pci", "usb", "ide", "sata")
-KIB = 1024
-
-
-class Memory(NamedTuple):
-    """Bytes: what the system has or starts with, and the most that it can be given while it runs."""
-
-    current: int
-    most: int
-
-
-def _whole(text: str | None) -> int:
-    return int(text) if text and text.strip().isdigit() else 0
-
-
-def _bytes(item: Element | None) -> int:
-    return 0 if item is None else _whole(item.text) * SIZES.get(item.get("unit", "KiB"), KIB)
-
-
-def _memory(tree: Element) -> Memory:
-    most = _bytes(tree.find("memory"))
-    return Memory(_bytes(tree.find("currentMemory")) or most, most)
-
-
-def _set_memory(tree: Element, wish: int) -> None:
-    for name in ("memory", "currentMemory"):
-        item = _child(tree, name)
-        item.set("unit", "KiB")
-        item.text = str(wish // KIB)
-
-
-def _cpu(tree: Element) -> int:
-    item = tree.find("vcpu")
-    return 1 if item is None else _whole(item.get("current") or item.text)
-
-
-def _set_cpu(tree: Element, wish: int) -> None:
-    item = _child(tree, "vcpu")
-    item.attrib.pop("current", None)
-    item.text = str(wish)
+# Ports of PCI Express that a new machine has beyond those of its own devices, for what is plugged in as it runs.
+SPARE = 8
 
 
 def _accelerator(tree: Element) -> str:
@@ -85,7 +61,7 @@ def _cpu_model(tree: Element) -> str:
 
 def _set_cpu_model(tree: Element, wish: str) -> None:
     """Topology and the like stay. "" leaves the choice to libvirt."""
-    item = _child(tree, "cpu")
+    item = child(tree, "cpu")
     for tag in ("model", "vendor", "feature"):
         for old in item.findall(tag):
             item.remove(old)
@@ -111,10 +87,10 @@ def _fits_machine(wish: str, found: str) -> bool:
 def _set_machine(tree: Element, wish: str) -> None:
     """On another board nothing has its old place, and other controllers belong to it: libvirt chooses them again."""
     before = _machine(tree)
-    _child(tree, "os/type").set("machine", wish)
+    child(tree, "os/type").set("machine", wish)
     if not before or ("q35" in before) == ("q35" in wish):
         return
-    parent = _child(tree, "devices")
+    parent = child(tree, "devices")
     for item in list(parent):
         if item.tag == "controller" and item.get("type") in ONBOARD:
             parent.remove(item)
@@ -122,13 +98,12 @@ def _set_machine(tree: Element, wish: str) -> None:
             item.remove(address)
 
 
-def _child(tree: Element, path: str) -> Element:
-    found = tree.find(path)
-    return SubElement(tree, path) if found is None else found
-
-
 def _equal(wish: Any, found: Any) -> bool:
     return bool(wish == found)
+
+
+def _current(wish: Amount, found: Amount) -> bool:
+    return wish.current == found.current
 
 
 def _write_accelerator(tree: Element, wish: str) -> None:
@@ -139,29 +114,33 @@ def _write_accelerator(tree: Element, wish: str) -> None:
 class Aspect:
     """How one field of a domain stands in its XML.
 
-    `fits(wish, found)` says whether a definition will do, `runs(wish, found)` whether what runs will.
+    `fits(wish, found)` says whether a definition will do, `runs(wish, found)` whether what runs will. `live(tree,
+    wish)` tells what makes good a difference of what runs, or why only a boot does; without it only a boot does.
     """
 
     read: Callable[[Element], Any]
     write: Callable[[Element, Any], None]
     fits: Callable[[Any, Any], bool] = _equal
     runs: Callable[[Any, Any], bool] = _equal
+    live: hotplug.Live | None = None
 
 
 ASPECTS: dict[str, Aspect] = {
     "accelerator": Aspect(_accelerator, _write_accelerator),
-    "cpu": Aspect(_cpu, _set_cpu),
-    "memory": Aspect(
-        _memory,
-        _set_memory,
-        fits=lambda wish, found: found == (wish, wish),
-        runs=lambda wish, found: found.current == wish,
-    ),
+    "cpu": Aspect(processors.cpus, processors.set_cpus, _current, _current, hotplug.cpus),
+    "cpu_max": Aspect(processors.cpu_max, processors.set_cpu_max),
+    "memory": Aspect(processors.memory, processors.set_memory, processors.fits_memory, _current, hotplug.memory),
+    "memory_max": Aspect(processors.memory_max, processors.set_memory_max),
     "machine": Aspect(_machine, _set_machine, _fits_machine, _fits_machine),
     # A running domain shows what host-model came to on its host.
     "cpu_model": Aspect(_cpu_model, _set_cpu_model, runs=lambda wish, found: wish in ("host-model", found)),
-    "disks": Aspect(drives, set_drives, same_drives, same_drives),
-    "networks": Aspect(ports, set_ports, same_ports, same_ports),
+    "disks": Aspect(drives.drives, drives.set_drives, drives.same_drives, drives.running_drives, hotplug.disks),
+    "cdroms": Aspect(media.media, media.set_media, media.same_media, media.running_media, hotplug.cdroms),
+    "networks": Aspect(ports.ports, ports.set_ports, ports.same_ports, ports.running_ports, hotplug.networks),
+    "graphics": Aspect(graphics.screens, graphics.set_screens),
+    "graphics_password": Aspect(
+        graphics.noted, graphics.set_password, graphics.is_password, graphics.is_password, hotplug.password
+    ),
     "serial": Aspect(channels.has_serial, channels.set_serial),
     "rng": Aspect(channels.has_rng, channels.set_rng),
     "agent": Aspect(channels.has_agent, channels.set_agent),
@@ -191,9 +170,9 @@ def parse(xml: str) -> dict[str, Any]:
 
 
 def shown(value: Any, wish: Any) -> Any:
-    """The value of an aspect as a row shows it; of memory the number that is not as it should be."""
-    if isinstance(value, Memory):
-        return value.most if value.current == wish else value.current
+    """The value of an aspect as a row shows it; of an amount the number that is not as it should be."""
+    if isinstance(value, Amount):
+        return value.current if value is wish or value.current != wish.current else value.most
     if isinstance(value, Mapping) and isinstance(wish, Mapping):  # of what is declared alone
         return {name: value.get(name) for name in wish}
     if isinstance(value, tuple):
@@ -204,7 +183,7 @@ def shown(value: Any, wish: Any) -> Any:
 def size(xml: str) -> tuple[int, int]:
     """The virtual CPUs and the bytes of memory that a domain may take."""
     tree = element(xml)
-    return _whole(tree.findtext("vcpu", "1")), _memory(tree).most
+    return whole(tree.findtext("vcpu", "1")), processors.memory(tree).most
 
 
 def build(name: str, wish: Mapping[str, Any], owner: tuple[str, str]) -> str:
@@ -229,4 +208,13 @@ def _write(tree: Element, wish: Mapping[str, Any], changed: Iterable[str], owner
     for name, aspect in ASPECTS.items():
         if name in names:
             aspect.write(tree, wish[name])
+    if tree.find("devices/controller[@type='pci']") is None and "q35" in _machine(tree):
+        _spare_ports(tree)
     ownership.own(tree, *owner)
+
+
+def _spare_ports(tree: Element) -> None:
+    """libvirt itself gives a machine no more ports than it has devices."""
+    parent = child(tree, "devices")
+    for _ in range(SPARE + sum(item.tag not in PORTLESS for item in parent)):
+        SubElement(parent, "controller", {"type": "pci", "model": "pcie-root-port"})

@@ -5,16 +5,23 @@ the bus, and so its name inside the machine.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Any
 from xml.etree.ElementTree import Element, SubElement
 
 from vinfra.kinds.kvm.domains import sources
+from vinfra.kinds.kvm.domains.elements import attribute, child, flag, set_turn, turn
+from vinfra.kinds.kvm.domains.limits import Iotune
 from vinfra.kinds.kvm.domains.sources import Remote
 
 # libvirt's names of disks by their bus; the others (scsi, sata, usb) share one prefix.
 PREFIXES = {"virtio": "vd", "ide": "hd"}
 OWN = ("qcow2", "raw", "iso")
+# What libvirt says of how the host handles a disk's file, and of what the machine sees of it.
+DRIVER = ("cache", "io", "discard")
+LIMITS = tuple(Iotune.model_fields)
+OPTIONS = (*DRIVER, "serial", "shared")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +29,7 @@ class Drive:
     """A disk. `source` is the path of its file, or what else tells it apart; `under` are the files below that one.
 
     `secret`: the uuid of what opens it, if it is encrypted. `remote`: of one in a Ceph pool, how to get there.
+    Of one that is wished for, None means any. `limits` are libvirt's iotune; `boot` is its turn.
     """
 
     source: str
@@ -29,22 +37,47 @@ class Drive:
     format: str = "qcow2"
     readonly: bool = False
     under: tuple[str, ...] = field(default=(), compare=False)
+    shared: bool | None = None
+    cache: str | None = None
+    io: str | None = None
+    discard: str | None = None
+    serial: str | None = None
+    limits: tuple[tuple[str, int], ...] | None = None
+    boot: int | None = None
     secret: str = field(default="", compare=False)
     remote: Remote | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
-        return self.source + ("" if self.bus == "virtio" else f" {self.bus}")
+        said = [self.source, "" if self.bus == "virtio" else self.bus, "read-only" if self.readonly else ""]
+        said += [f"{name}={value}" for name in OPTIONS if (value := getattr(self, name))]
+        said += [f"{name}={value}" for name, value in self.limits or ()]
+        said += [f"boot={self.boot}" if self.boot else ""]
+        return " ".join(filter(None, said))
+
+    def accepts(self, found: "Drive") -> bool:
+        """Whether a disk that is there is what is meant."""
+        same = all(wish is None or wish == getattr(found, name) for name, wish in self._meant())
+        return same and self.secret in ("", found.secret)  # a secret that nobody speaks of stays
+
+    def _meant(self) -> Iterator[tuple[str, object]]:
+        names = ("source", "bus", "format", "readonly", "limits", "boot", *OPTIONS)
+        return ((name, getattr(self, name)) for name in names)
 
 
 def drives(tree: Element) -> tuple[Drive, ...]:
     """The disks, in libvirt's order."""
-    return tuple(map(_drive, _disks(tree)))
+    return tuple(map(drive, _disks(tree)))
 
 
 def same_drives(wish: Sequence[Drive], found: Sequence[Drive]) -> bool:
-    """Whether these are the disks that are wished for, in whatever order. A secret that nobody speaks of stays."""
-    locks = {drive.source: drive.secret for drive in found}
-    return set(wish) == set(found) and all(drive.secret in ("", locks[drive.source]) for drive in wish)
+    """Whether these are the disks that are wished for, in whatever order."""
+    there = {drive.source: drive for drive in found}
+    return len(wish) == len(found) and all(own.source in there and own.accepts(there[own.source]) for own in wish)
+
+
+def running_drives(wish: Sequence[Drive], found: Sequence[Drive]) -> bool:
+    """Whether a running domain has them; in which turn they are tried counts when it starts next."""
+    return same_drives([replace(drive, boot=None) for drive in wish], found)
 
 
 def snapshots(wish: Sequence[Drive], found: Sequence[Drive]) -> Iterator[tuple[str, str]]:
@@ -64,17 +97,29 @@ def _disks(tree: Element) -> list[Element]:
     return [item for item in tree.iterfind("devices/disk") if item.get("device", "disk") == "disk"]
 
 
-def _drive(item: Element) -> Drive:
-    source, target, driver = item.find("source"), item.find("target"), item.find("driver")
+def source(item: Element) -> str:
+    """The path of a drive's file, or what else tells it apart; "" for an empty drive."""
+    there = item.find("source")
     keys = ("file", "dev", "protocol", "pool", "volume", "name", "dir")
-    said = [] if source is None else [source.get(key, "") for key in keys]
+    return " ".join(there.get(key, "") for key in keys if there.get(key)) if there is not None else ""
+
+
+def drive(item: Element) -> Drive:
+    """A disk as its element has it."""
+    limits = [(limit.tag, int(limit.text or 0)) for limit in item.iterfind("iotune/*") if (limit.text or "").isdigit()]
+    driver: dict[str, Any] = {name: attribute(item, "driver", name) or None for name in DRIVER}
     return Drive(
-        source=" ".join(filter(None, said)),
-        bus="" if target is None else target.get("bus", ""),
-        format="raw" if driver is None else driver.get("type", "raw"),
+        source=source(item),
+        bus=attribute(item, "target", "bus"),
+        format=attribute(item, "driver", "type") or "raw",
         readonly=item.find("readonly") is not None,
         under=tuple(found.get("file", "") for found in item.iterfind(".//backingStore/source")),
+        shared=item.find("shareable") is not None,
+        serial=item.findtext("serial"),
+        limits=tuple(sorted((name, value) for name, value in limits if value and name in LIMITS)),
+        boot=turn(item),
         secret=sources.secret(item),
+        **driver,
     )
 
 
@@ -85,44 +130,72 @@ def set_drives(tree: Element, wish: Sequence[Drive]) -> None:
     there: dict[str, Element] = {}
     wanted = {(drive.source, drive.bus) for drive in wish}
     for item in _disks(tree):
-        if (_drive(item).source, _drive(item).bus) in wanted:
-            there[_drive(item).source] = item
+        if (source(item), attribute(item, "target", "bus")) in wanted:
+            there[source(item)] = item
         else:
             parent.remove(item)
-    for drive in wish:
-        item = there[drive.source] if drive.source in there else _made(tree, parent, drive)
-        _shaped(item, drive)
-    # What libvirt would choose by itself is unknown to the kernels of cloud images.
-    if any(drive.bus == "scsi" for drive in wish) and parent.find("controller[@type='scsi']") is None:
-        SubElement(parent, "controller", {"type": "scsi", "model": "virtio-scsi"})
+    for own in wish:
+        item = there[own.source] if own.source in there else made(tree, "disk", own.bus, own.source, own.remote)
+        _shaped(item, own)
+        set_turn(tree, item, own.boot)
+    add_controller(tree, [own.bus for own in wish])
 
 
-def _made(tree: Element, parent: Element, drive: Drive) -> Element:
+def add_controller(tree: Element, buses: Sequence[str]) -> None:
+    """What SCSI drives are attached to; the one that libvirt would choose is unknown to kernels of cloud images."""
+    parent = tree.find("devices")
+    assert parent is not None
+    if "scsi" in buses and parent.find("controller[@type='scsi']") is None:
+        SubElement(parent, "controller", {"type": "scsi", "index": "0", "model": "virtio-scsi"})
+
+
+def made(tree: Element, sort: str, bus: str, source: str, remote: Remote | None = None) -> Element:
+    """A new drive, with the next free name there is for its bus."""
+    parent = tree.find("devices")
+    assert parent is not None
     taken = {target.get("dev") for target in tree.iterfind("devices/disk/target")}
-    prefix = PREFIXES.get(drive.bus, "sd")
+    prefix = PREFIXES.get(bus, "sd")
     name = next(f"{prefix}{letters}" for letters in _letters() if f"{prefix}{letters}" not in taken)
-    sort, key = ("block", "dev") if drive.source.startswith("/dev/") else ("file", "file")
-    item = SubElement(parent, "disk", {"type": "network" if drive.remote else sort, "device": "disk"})
+    kind, key = ("block", "dev") if source.startswith("/dev/") else ("file", "file")
+    item = SubElement(parent, "disk", {"type": "network" if remote else kind, "device": sort})
     SubElement(item, "driver", {"name": "qemu"})
-    if drive.remote:
-        sources.write(item, drive.source, drive.remote)
-    else:
-        SubElement(item, "source", {key: drive.source})
-    SubElement(item, "target", {"dev": name, "bus": drive.bus})
+    if remote:
+        sources.write(item, source, remote)
+    elif source:
+        SubElement(item, "source", {key: source})
+    SubElement(item, "target", {"dev": name, "bus": bus})
     return item
 
 
-def _shaped(item: Element, drive: Drive) -> None:
-    driver, flag = item.find("driver"), item.find("readonly")
+def _shaped(item: Element, own: Drive) -> None:
+    """What is None stays as it is."""
+    driver = item.find("driver")
     if driver is None:
         driver = SubElement(item, "driver", {"name": "qemu"})
-    driver.set("type", drive.format)
-    if drive.secret:
-        sources.lock(item, drive.secret)
-    if drive.readonly and flag is None:
-        SubElement(item, "readonly")
-    elif flag is not None and not drive.readonly:
-        item.remove(flag)
+    driver.set("type", own.format)
+    if own.secret:
+        sources.lock(item, own.secret)
+    for name in DRIVER:
+        if (value := getattr(own, name)) is not None:
+            driver.set(name, value)
+    flag(item, "readonly", own.readonly)
+    if own.shared is not None:
+        flag(item, "shareable", own.shared)
+    if own.serial is not None:
+        child(item, "serial").text = own.serial
+    if own.limits is not None:
+        limit(item, own.limits)
+
+
+def limit(item: Element, limits: Sequence[tuple[str, int]]) -> None:
+    """Exactly these limits. What a burst may last is not ours."""
+    there = child(item, "iotune")
+    for old in [found for found in there if found.tag in LIMITS]:
+        there.remove(old)
+    for name, value in limits:
+        SubElement(there, name).text = str(value)
+    if not len(there):
+        item.remove(there)
 
 
 def _letters() -> Iterator[str]:

@@ -6,8 +6,8 @@ What is changed in place keeps its address on the bus as long as it is on the sa
 from collections.abc import Iterator, Sequence
 from xml.etree.ElementTree import Element, SubElement
 
+from vinfra.kinds.kvm.domains.elements import child, remove
 from vinfra.kinds.kvm.domains.parts import HostDevices, Watchdog
-from vinfra.kinds.kvm.domains.trees import child, remove
 
 ADDRESS = ("domain", "bus", "slot", "function")
 NONE, ONBOARD = "none", "itco"

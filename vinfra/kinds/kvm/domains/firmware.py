@@ -5,7 +5,7 @@ Where its variables are kept, and which file is its code, libvirt chooses when t
 
 from xml.etree.ElementTree import Element, SubElement
 
-from vinfra.kinds.kvm.domains.trees import child, remove
+from vinfra.kinds.kvm.domains.elements import child, remove
 
 EFI, BIOS, NONE = "efi", "bios", "none"
 

@@ -1,38 +1,23 @@
-"""What a blueprint says of a virtual machine: its fields, and the shapes of its disks, network cards and first boot."""
+"""What a blueprint says of a virtual machine: its fields, and what is wrong with a combination of them."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from vinfra.kinds.kvm.domains import board
-from vinfra.kinds.kvm.domains.addresses import ip_address, of_card
 from vinfra.kinds.kvm.domains.board import BOOT
+from vinfra.kinds.kvm.domains.devices import Disk, OwnCdrom, OwnDisk, OwnGraphics, OwnNic, turns
 from vinfra.kinds.kvm.domains.first_boot import Access, CloudInit
-from vinfra.kinds.kvm.domains.parts import spelled
 from vinfra.model import spec as shape
 from vinfra.model.action import Impact
+from vinfra.model.secret import Secret
 from vinfra.model.spec import field
 from vinfra.model.values import Flag, Size, Text, Whole
 
 MIB = 1 << 20
 SEED = "seed"
-
-
-@dataclass(frozen=True, slots=True)
-class Shortened:
-    """In a schema: the model, or a bare scalar for its first field."""
-
-    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
-        return {"anyOf": [{"type": "string"}, handler(schema)]}
-
-
-def short_for(field: str) -> BeforeValidator:
-    """Take a bare scalar for that field of the model."""
-    return BeforeValidator(lambda value: {field: value} if isinstance(value, str | int) else value)
 
 
 def _named(value: str) -> str:
@@ -41,114 +26,70 @@ def _named(value: str) -> str:
     return value
 
 
-def as_mac(value: str) -> str:
-    """A unicast MAC address, in small letters."""
-    if not re.fullmatch(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}", value.lower()):
-        raise ValueError("write a unicast MAC address, such as 52:54:00:1a:2b:3c")
-    return value.lower()
+def _password(value: Any) -> Any:
+    if value is None or isinstance(value, Secret) or (isinstance(value, str) and value):
+        return value
+    raise ValueError("write {secret: …}")
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Disk(_Model):
-    """A disk: a volume of its own, empty or made from an image, or one that is declared under `volumes`."""
-
-    size: Size | None = field("How much it holds; the image's own size without it.")
-    image: Text | None = field("The image that it is made from.")
-    pool: Text | None = field("Its pool, if not the machine's.")
-    format: Literal["qcow2", "raw"] | None = field("How its file is written: qcow2, unless said.")
-    clone: Literal["cow", "copy"] | None = field("Whether it stands on its image (cow) or not.")
-    bus: Literal["virtio", "scsi", "sata", "ide"] = field("What it is attached to.", default="virtio")
-    volume: Text | None = field("Instead of all this, a volume declared under `volumes`.")
-
-    @model_validator(mode="after")
-    def _whole(self) -> "Disk":
-        if self.volume is not None:
-            own = [name for name in ("size", "image", "pool", "format", "clone") if getattr(self, name) is not None]
-            if own:
-                raise ValueError(f"{', '.join(own)}: say that where the volume is declared")
-        return self
-
-    def __str__(self) -> str:
-        said = [self.volume or (spelled(self.size) if self.size is not None else "")]
-        said += [f"from {self.image}"] if self.image else []
-        said += [] if self.bus == "virtio" else [self.bus]
-        return " ".join(filter(None, said))
-
-
-class Nic(_Model):
-    """A network card on a libvirt network, or on a bridge of the host."""
-
-    network: Text | None = field("A network of libvirt.")
-    bridge: Text | None = field("Instead, a bridge of the host.")
-    mac: Annotated[Text, AfterValidator(as_mac)] | None = field(
-        "Its address; one made from the machine's name without it."
-    )
-    model: Literal["virtio", "e1000", "e1000e", "igb", "rtl8139", "vmxnet3"] = field(
-        "What the machine sees.", default="virtio"
-    )
-    address: Annotated[Text, AfterValidator(of_card)] | None = field(
-        "Its IPv4 address. Alone, its network promises it by DHCP; with a prefix (10.10.0.50/24) cloud-init sets it."
-    )
-    gateway: Annotated[Text, AfterValidator(ip_address)] | None = field(
-        "The way out, where the address is set by cloud-init."
-    )
-    nameservers: tuple[Annotated[Text, AfterValidator(ip_address)], ...] | None = field(
-        "DNS servers, where the address is set by cloud-init."
-    )
-
-    @model_validator(mode="after")
-    def _whole(self) -> "Nic":
-        if (self.network is None) == (self.bridge is None):
-            raise ValueError("give either a network or a bridge")
-        if self.address is not None and "/" not in self.address and self.network is None:
-            raise ValueError(f"address: a bridge promises none; write it with its prefix: {self.address}/24")
-        own = [key for key in ("gateway", "nameservers") if getattr(self, key) is not None]
-        if own and (self.address is None or self.leased):
-            raise ValueError(f"{own[0]}: DHCP tells that; it goes with an address that has a prefix")
-        if self.gateway is not None and IPv4Address(self.gateway) not in IPv4Interface(str(self.address)).network:
-            raise ValueError(f"gateway: {self.gateway} is not in the network of {self.address}")
-        return self
-
-    @property
-    def leased(self) -> bool:
-        """Whether its network promises its address."""
-        return self.address is not None and "/" not in self.address
-
-    def __str__(self) -> str:
-        where = self.network or f"bridge {self.bridge}"
-        return " ".join(filter(None, (where, self.address, self.mac, "" if self.model == "virtio" else self.model)))
-
-
-OwnDisk = Annotated[Disk, short_for("size"), Shortened()]
-OwnNic = Annotated[Nic, short_for("network"), Shortened()]
+Password = Annotated[Any, BeforeValidator(_password), WithJsonSchema({"type": ["string", "object"]})]
 
 
 class Basics(shape.Spec):
     """What a virtual machine is, but for its board."""
 
-    cpu: Whole = field("Virtual CPUs.", default=1, **BOOT, examples=("2",))
+    cpu: Whole = field(
+        "Virtual CPUs.",
+        default=1,
+        impact=Impact.RESTART,
+        why=BOOT["why"],
+        when="live up to the cpu_max that it booted with, down to what it lets go, and while it does not run",
+        examples=("2",),
+    )
+    cpu_max: Whole | None = field(
+        "Up to how many virtual CPUs it can be given while it runs; no more than `cpu` without it.",
+        **BOOT,
+        examples=("4",),
+    )
     memory: Size = field(
         "Memory. Less is taken from it, and up to what it booted with given, while it runs.",
         default=...,
         impact=Impact.RESTART,
         why="more than it booted with is given only at boot",
-        when="live up to what it booted with, and while it does not run",
+        when="live up to the memory_max that it booted with, and while it does not run",
         examples=("2GiB",),
+    )
+    memory_max: Size | None = field(
+        "Up to how much memory it can be given while it runs, by its balloon; no more than `memory` without it.",
+        **BOOT,
+        examples=("4GiB",),
     )
     image: Text | None = field("The image that its first disk is made from.", compared=False, examples=("debian-12",))
     disks: dict[Text, OwnDisk] | None = field(
-        "Its disks by name: a size, or `{size, image, pool, format, clone, bus, volume}`; `volume` is one declared "
-        "under volumes. Without any, an image makes one called `root`.",
-        **BOOT,
+        "Its disks by name: a size, or `{size, image, pool, format, clone, bus, volume}` with `boot, cache, io, "
+        "discard, serial, readonly, shared, iotune`; `volume` is one declared under volumes. Without any, an image "
+        "makes one called `root`.",
+        impact=Impact.RESTART,
+        why=BOOT["why"],
+        when="live to attach and detach on virtio and scsi while a PCI port is free, to limit (iotune), and while it "
+        "does not run",
         examples=({"root": "20GiB"},),
+    )
+    cdroms: dict[Text, OwnCdrom] | None = field(
+        "Its CD-ROM drives by name, exactly these: a path on the host, the name of an image or nothing, or "
+        "`{medium, bus, boot}`.",
+        impact=Impact.RESTART,
+        why=BOOT["why"],
+        when="live to change what is in a drive, for drives on scsi, and while it does not run",
+        examples=({"install": "/srv/iso/debian-12.iso"},),
     )
     pool: Text = field("The pool of its disks.", default="default", compared=False)
     networks: tuple[OwnNic, ...] | None = field(
-        "Its network cards: the name of a network each, or `{network, bridge, mac, model, address, …}`.",
-        **BOOT,
+        "Its network cards: the name of a network each, or `{network, bridge, mac, model, address, gateway, "
+        "nameservers, portgroup, boot, link, bandwidth, queues, mtu}`.",
+        impact=Impact.RESTART,
+        why=BOOT["why"],
+        when="live to plug in and out while a PCI port is free, elsewhere, link, bandwidth, and while it does not run",
         examples=(["dev"],),
     )
     machine: Annotated[Text, AfterValidator(_named)] | None = field("libvirt's machine type.", default="q35", **BOOT)
@@ -161,6 +102,14 @@ class Basics(shape.Spec):
     serial: Flag | None = field("A serial console that the host keeps a log of.", default=True, **BOOT)
     rng: Flag | None = field("Random numbers from the host.", default=True, **BOOT)
     agent: Flag | None = field("The channel of QEMU's guest agent.", default=True, **BOOT)
+    graphics: OwnGraphics | None = field(
+        "How its screen is served: `vnc`, `spice` or `none`, or `{type, listen, port}`.",
+        **BOOT,
+        examples=({"type": "vnc", "listen": "127.0.0.1"},),
+    )
+    graphics_password: Password = field(
+        "What its screen asks for; at most eight characters for vnc.", secret=True, examples=({"secret": "env:VNC"},)
+    )
     cloud_init: CloudInit | None = field(
         "Data for cloud-init: `{user_data, vendor_data, network_config, on_change}`. When it changes, `ignore` leaves "
         "the machine alone, `reseed` gives it anew for the next boot, `replace` makes the machine anew.",
@@ -218,10 +167,8 @@ def usual(desired: Spec) -> frozenset[str]:
 
 def problem(desired: Spec) -> str:
     """What is wrong with a combination of fields; "" for nothing."""
-    if desired.cpu < 1:
-        return "cpu: write at least 1"
-    if desired.memory < MIB or desired.memory % MIB:
-        return "memory: write whole MiB, as libvirt counts it: 1024MiB, 2GiB and the like"
+    if amount := _amount(desired):
+        return amount
     given, macs = desired.disks or {}, [nic.mac for nic in desired.networks or () if nic.mac]
     for name in given:
         if name == SEED or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", name):
@@ -237,18 +184,49 @@ def problem(desired: Spec) -> str:
     found = [nic.address.partition("/")[0] for nic in desired.networks or () if nic.address]
     if len(set(found)) < len(found):
         return "networks: two cards cannot have one address"
+    if wrong := turns(_turns(desired)) or _screen(desired):
+        return wrong
     access = desired.access
     return "access: give a key_file or a public_key" if access and not (access.key_file or access.public_key) else ""
+
+
+def _amount(desired: Spec) -> str:
+    if desired.cpu < 1:
+        return "cpu: write at least 1"
+    if desired.cpu_max is not None and desired.cpu_max < desired.cpu:
+        return "cpu_max: it is less than cpu"
+    for name, size in (("memory", desired.memory), ("memory_max", desired.memory_max)):
+        if size is not None and (size < MIB or size % MIB):
+            return f"{name}: write whole MiB, as libvirt counts it: 1024MiB, 2GiB and the like"
+    few = desired.memory_max is not None and desired.memory_max < desired.memory
+    return "memory_max: it is less than memory" if few else ""
+
+
+def _turns(desired: Spec) -> Iterator[tuple[str, int | None]]:
+    yield from ((f"disks: {name}", disk.boot) for name, disk in (desired.disks or {}).items())
+    yield from ((f"cdroms: {name}", drive.boot) for name, drive in (desired.cdroms or {}).items())
+    yield from ((f"networks: card {number}", nic.boot) for number, nic in enumerate(desired.networks or (), 1))
+
+
+def _screen(desired: Spec) -> str:
+    if desired.graphics_password is None or isinstance(desired.graphics, shape.Deferred):
+        return ""
+    if desired.graphics is None or desired.graphics.type == "none":
+        return "graphics_password: say in graphics which screen asks for it"
+    return ""
 
 
 def as_found(name: str, defined: Mapping[str, Any], autostart: bool, power: str | None) -> Spec:
     """The fields of a domain as its definition has them (`domain_xml.parse`). A disk is called by its file."""
     files = {drive.source.rpartition("/")[2]: drive for drive in defined["disks"]}
     own = {file.rpartition(".")[0].removeprefix(f"{name}-") or file: drive for file, drive in files.items()}
-    same = ("cpu", "machine", "cpu_model", "serial", "rng", "agent", *board.FIELDS)
+    same = ("cpu_max", "memory_max", "machine", "cpu_model", "serial", "rng", "agent", *board.FIELDS)
     return Spec.model_construct(
         **{key: defined[key] for key in same},
-        memory=defined["memory"].most,
+        cpu=defined["cpu"].current,
+        memory=defined["memory"].current,
+        cdroms=tuple(map(str, defined["cdroms"])),
+        graphics=tuple(map(str, defined["graphics"])),
         disks={disk: Disk.model_construct(volume=drive.source, bus=drive.bus) for disk, drive in own.items()},
         networks=tuple(map(str, defined["networks"])),
         autostart=autostart,

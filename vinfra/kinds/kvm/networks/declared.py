@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema, model_validator
 
-from vinfra.kinds.kvm.domains.machine import Shortened, as_mac, short_for
+from vinfra.kinds.kvm.domains.devices import Shortened, as_mac, short_for
 from vinfra.kinds.kvm.networks.parts import Group, Lease, Record, Tags
 from vinfra.model import spec as shape
 from vinfra.model.action import Impact

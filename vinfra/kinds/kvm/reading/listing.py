@@ -136,12 +136,11 @@ def domains(_scope: Scope, answers: Answers) -> Iterator[Listed]:
 
 def _domain(one: Found, files: Mapping[str, str]) -> tuple[dict[str, Any] | None, list[str]]:
     defined = domain_xml.parse(one.definition)
-    memory = defined["memory"]
-    if memory.current != memory.most:
-        now, most = exact(memory.current), exact(memory.most)
-        return None, [f"it has {now} of at most {most} of memory, and a blueprint knows one number"]
-    same = ("cpu", "machine", "cpu_model", "serial", "rng", "agent")
-    fields: dict[str, Any] = {"memory": exact(memory.most)}
+    cpus, memory = defined["cpu"], defined["memory"]
+    same = ("machine", "cpu_model", "serial", "rng", "agent")
+    fields: dict[str, Any] = {"cpu": cpus.current, "memory": exact(memory.current)}
+    fields |= {"cpu_max": cpus.most} if cpus.most != cpus.current else {}
+    fields |= {"memory_max": exact(memory.most)} if memory.most != memory.current else {}
     fields |= {key: defined[key] for key in same if defined[key] != ""}
     notes = []
     disks, cards = _disks(one.name, defined["disks"], files), _cards(defined["networks"])
