@@ -229,10 +229,11 @@ class ReadLibvirt:
 
     Raw.out is what `virsh -r` answered to a batch of commands, each answer after a line `virsh > COMMAND`;
     Raw.returncode is 127 where there is no virsh. "domains": state, autostart, persistent and live XML. "networks": the
-    same, and leases. "pools": the same, and their volumes' XML. "capabilities": the host's, and libvirt's version.
+    same, and leases. "pools": the same, and their volumes' XML. "snapshots": each one's XML, of all domains.
+    "capabilities": the host's, and libvirt's version.
     """
 
-    sort: Literal["domains", "networks", "pools", "capabilities"]
+    sort: Literal["domains", "networks", "pools", "snapshots", "capabilities"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,13 @@ case $1 in
 domains) i=dumpxml l=list;;
 networks) i=net-dumpxml l=net-list;;
 pools) i=pool-dumpxml l=pool-list;;
+snapshots)
+a=$(v list --all --uuid) || exit
+for u in $a; do
+v snapshot-list $u --name </dev/null | sed -n 's/["\\]/\\&/g
+s,^\(..*\)$,snapshot-dumpxml '$u' "\1",p'
+done | v
+exit;;
 *) v capabilities && { echo version | v; exit 0; }; exit;;
 esac
 a=$(v $l --all --uuid) && r=$(v $l --uuid) || exit

@@ -20,7 +20,7 @@ from vinfra.model.step import Verb, Virt
 _PRESS_AGAIN = 5.0  # a guest that boots does not hear the power button yet
 _POLL = 0.3
 _BALLOON = 20.0  # a guest that must swap first takes its time
-_PIECE = 262120  # what fits into one message of libvirt's protocol: virStorageVol.streamBufSize
+PIECE = 262120  # what fits into one message of libvirt's protocol: virStorageVol.streamBufSize
 
 # What goes with a domain, and the libvirt since which its daemon knows that flag (an older one refuses it).
 _UNDEFINE = {
@@ -140,7 +140,7 @@ def _volume_upload(connection: Connection, call: Virt) -> None:
         stream = connection.newStream(0)
         volume.upload(stream, 0, length, 0)
         try:
-            while piece := source.read(_PIECE):
+            while piece := source.read(PIECE):
                 while piece:
                     piece = piece[stream.send(piece) :]
             stream.finish()
