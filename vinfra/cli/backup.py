@@ -41,10 +41,8 @@ def backup(
     for note in made.notes:
         output.warn(note)
     how = {"frozen": "while it ran, its file systems at rest", "running": "while it ran, as a power cut would leave it"}
-    size = sum(disk.size for disk in made.disks)
-    output.text(
-        f"Saved {visible(found.name)} of {found.host} to {to}: {spelled(size)}, {how.get(made.how, 'while it was down')}."
-    )
+    size, moment = spelled(sum(disk.size for disk in made.disks)), how.get(made.how, "while it was down")
+    output.text(f"Saved {visible(found.name)} of {found.host} to {to}: {size}, {moment}.")
     body = {name: value for name, value in asdict(made).items() if name not in ("marks", "version", "vinfra")}
     output.document(document("backup", ExitCode.DONE, {"folder": str(to), "backup": body}))
     return int(ExitCode.DONE)

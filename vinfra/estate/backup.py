@@ -42,7 +42,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A disk that is to be saved: its volume and pool, how many bytes its copy takes at most, "" if it is none itself."""
+    """A disk to be saved: its volume and pool, how much room its copy takes at most; "" for what needs no `copy`."""
 
     disk: copied.Disk
     pool: str

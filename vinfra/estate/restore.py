@@ -22,6 +22,15 @@ from vinfra.process import who
 from vinfra.transport.leases import Leases, holder
 from vinfra.transport.reach import Connections
 
+# Pairs of paths, from and to.
+_RENAME = b"""set -e
+while [ $# -gt 1 ]; do
+[ ! -e "$2" ] || { echo "$2 is there" >&2; exit 1; }
+mv -n -- "$1" "$2"
+shift 2
+done
+"""
+
 
 def checked(folder: Path) -> Backup:
     """What a folder holds, each file of it read and found to be as it was written. Raises UsageError, RefusedError."""
@@ -109,7 +118,7 @@ def _temporary(disk: SavedDisk) -> str:
 
 
 def _filled(writer: Writer, folder: Path, disk: SavedDisk) -> None:
-    """The disk in its pool, under a name that the next run would clear away; written as the machine's definition says."""
+    """The disk in its pool, written as the definition says, under a name that the next run would clear away."""
     file = _temporary(disk)
     direct = disk.stored == disk.format
     first = file if direct else f"{BACKUP}stored-{disk.volume}"
@@ -131,13 +140,12 @@ def _named_at_last(writer: Writer, disks: Sequence[SavedDisk], pools: Mapping[st
     """All files get their names in one go on the host; one that appeared meanwhile is not written over."""
     if not disks:
         return
-    script = 'set -e; while [ $# -gt 1 ]; do [ ! -e "$2" ] || { echo "$2 is there" >&2; exit 1; }; mv -n -- "$1" "$2"; shift 2; done'
     words = [
         word
         for disk in disks
         for word in (f"{pools[disk.pool]}/{_temporary(disk)}", f"{pools[disk.pool]}/{disk.volume}")
     ]
-    run(writer, "give the volumes their names", Exec(("sh", "-s", "--", *words), stdin=script.encode()))
+    run(writer, "give the volumes their names", Exec(("sh", "-s", "--", *words), stdin=_RENAME))
     run(writer, "look into the pools", *(Virt(Verb.POOL_REFRESH, pool) for pool in pools))
 
 

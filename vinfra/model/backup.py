@@ -15,8 +15,8 @@ VERSION = 1
 class SavedDisk:
     """A disk: where it was (`pool`, `volume`, `path`, `format`), and the `file` that holds all of it now.
 
-    `stored` is how that file is written, `size` and `sha256` are its own; `capacity` is how many bytes the machine sees,
-    `backing` what it stood on; the file stands on nothing.
+    `stored` is how that file is written, `size` and `sha256` are its own; `capacity` is how many bytes the machine
+    sees, `backing` what it stood on; the file stands on nothing.
     """
 
     target: str

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import SAME, changed, compare, created, deleted, own_identity, refused, updated
-from vinfra.kinds.kvm.domains import domain_back, domain_xml, hardware, machine
+from vinfra.kinds.kvm.domains import domain_back, domain_xml, hardware, machine, schedule
 from vinfra.kinds.kvm.domains.domain_xml import ASPECTS, shown
 from vinfra.kinds.kvm.domains.drives import snapshots
 from vinfra.kinds.kvm.hypervisors import acceleration
@@ -52,7 +52,7 @@ def check(name: str, desired: shape.Spec | None) -> str:
         return ""
     if waiting := sorted(KNOWN_FIRST & desired.deferred):
         return f"{', '.join(waiting)} cannot depend on facts: it is needed before any host is asked"
-    return machine.problem(desired)
+    return machine.problem(desired) or schedule.problem(desired)
 
 
 identity = own_identity
@@ -84,6 +84,7 @@ def parts(name: str, desired: shape.Spec) -> Iterator[Part]:
     if machine.has_seed(desired):
         login = {"user": access.user, "public_key": access.public_key} if access else {}
         yield _part("kvm.seed", f"{name}/{machine.SEED}", pool=desired.pool, hostname=name, **login, **dict(first))
+    yield from schedule.parts(name, desired)
     if access:
         yield _part("kvm.guest", name, **{key: value for key, value in access if key != "public_key"})
 
@@ -152,6 +153,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     if delta.action is Action.NOOP:
         return delta
     problem = hardware.objection(name, desired, scope, notes["site"]) or _untouchable(wish, notes)
+    problem = problem or schedule.objection(desired, delta, notes["domain"].definition if "domain" in notes else "")
     return refused(delta.action, problem, delta.fields) if problem else delta
 
 
@@ -218,7 +220,7 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
         define = Virt(Verb.DOMAIN_DEFINE, name, xml=domain_xml.build(name, wish, owner))
         return [Step(f"define {name}", (define, autostart)), *([start] if desired.power == "running" else [])]
     paths = {item.path: item for item in change.delta.fields}
-    result = []
+    result = list(schedule.first(change, domain.definition))
     live, changed = notes["live"], [aspect for aspect in wish if aspect in paths]
     restart = live is not None and any(item.impact is Impact.RESTART for item in paths.values())
     if live is not None and not restart and live["memory"].current != desired.memory:

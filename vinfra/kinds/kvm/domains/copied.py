@@ -78,7 +78,7 @@ def _put(tree: Element, files: Mapping[str, str]) -> None:
 
 
 def renamed(xml: str, name: str, files: Mapping[str, str]) -> str:
-    """The definition as one of another machine: its name, no uuid and MAC address yet, nobody's; `files` by old path."""
+    """The definition as another machine's: its name, no uuid and MAC address yet, nobody's; `files` by old path."""
     tree = deepcopy(element(xml))
     old = tree.findtext("name", "")
     for item in tree.iterfind("name"):

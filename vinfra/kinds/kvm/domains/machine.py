@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
-from vinfra.model import spec as shape
+from vinfra.kinds.kvm.domains import schedule
 from vinfra.model.action import Impact
 from vinfra.model.secret import Secret
 from vinfra.model.spec import field
@@ -132,7 +132,7 @@ OwnDisk = Annotated[Disk, _short_for("size"), _Short()]
 OwnNic = Annotated[Nic, _short_for("network"), _Short()]
 
 
-class Spec(shape.Spec):
+class Spec(schedule.Kept):
     """A virtual machine."""
 
     cpu: Whole = field("Virtual CPUs.", default=1, **BOOT, examples=("2",))
