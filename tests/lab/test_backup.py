@@ -39,7 +39,8 @@ class Place:
     key: Path
 
     def __post_init__(self) -> None:
-        self.extra: dict[str, Any] = {}
+        self.common = {"memory": "128MiB", "image": "tiny", "machine": "pc", "pool": "saved", "agent": False}
+        self.idle = {**self.common, "disks": {"root": "512MiB"}, "power": "stopped", "autostart": False}
 
     def sh(self, command: str) -> str:
         done = run_ssh(self.lab, self.host, command)
@@ -63,21 +64,23 @@ class Place:
 
     def blueprint(self, **domains: Any) -> Path:
         """The machine, and one that is down, so that the image has a user; `domains` laid over them."""
-        common = {"memory": "128MiB", "image": "tiny", "machine": "pc", "pool": "saved", "agent": False}
         access = {"user": "root", "key_file": str(self.key)}
         disks = {"root": "512MiB", "data": {"size": "64MiB", "format": "raw"}}
-        machine = {**common, "disks": disks, "networks": ["quick"], "access": access, **self.extra}
-        idle = {**common, "disks": {"root": "512MiB"}, "power": "stopped", "autostart": False}
+        machine = {**self.common, "disks": disks, "networks": ["quick"], "access": access}
         hosts = {
             "pools": {"saved": POOL},
             "networks": {"quick": {"cidr": "192.168.171.0/24"}},
-            "domains": {name: one for name, one in {GUEST: machine, IDLE: idle, **domains}.items() if one},
+            "domains": {name: one for name, one in {GUEST: machine, IDLE: self.idle, **domains}.items() if one},
         }
         image = {"file": str(self.image.path), "sha256": self.image.sha256, "pool": "saved"}
         whole = {"blueprint": "saved", "images": {"tiny": image}, "hosts": {self.host.name: hosts}}
         file = self.folder / "saved.yaml"
         file.write_text(yaml.safe_dump(whole, sort_keys=False))
         return file
+
+    def snapshots(self, name: str) -> list[str]:
+        """The names, oldest first."""
+        return [one["name"] for one in json.loads(self.vinfra("snapshot", "list", name, "--json"))["snapshots"]]
 
     def settled(self) -> None:
         assert "nothing to do" in self.vinfra("plan", self.blueprint())
@@ -227,6 +230,36 @@ def test_a_snapshot_is_gone_back_to_and_deleted(place: Place) -> None:
         place.vinfra("snapshot", "delete", IDLE, name, "--yes")
     assert "none" in place.vinfra("snapshot", "list", IDLE)
     place.settled()
+
+
+def test_a_timer_of_the_host_takes_snapshots_and_keeps_so_many(place: Place) -> None:
+    """vinfra is away meanwhile; what it did not take it does not delete."""
+    place.vinfra("snapshot", "create", IDLE, "--name", "mine")
+    cared = {**place.idle, "snapshots": {"schedule": "daily 02:00", "keep": 2}, "snapshot_before": "restart"}
+    place.vinfra("apply", place.blueprint(**{IDLE: cared}), "--yes")
+    assert "nothing to do" in place.vinfra("plan", place.blueprint(**{IDLE: cared}))
+    assert f"vinfra-snapshot-{IDLE}.timer" in place.sh("systemctl list-timers --no-pager")
+    for _ in range(3):
+        place.sh(f"systemctl start vinfra-snapshot-{IDLE}.service; sleep 1.1")
+    names = place.snapshots(IDLE)
+    assert names[0] == "mine"
+    assert [name.startswith("vinfra-2") for name in names[1:]] == [True, True]
+
+    grown = {**cared, "power": "running", "autostart": False}
+    place.vinfra("apply", place.blueprint(**{IDLE: grown}), "--yes")
+    assert place.snapshots(IDLE) == names  # to start it costs nothing
+    told = place.vinfra("apply", place.blueprint(**{IDLE: {**grown, "cpu": 2}}), "--yes")
+    assert "restart" in told
+    assert [name for name in place.snapshots(IDLE) if name.startswith("vinfra-before-")], place.snapshots(IDLE)
+    assert place.sh(f"virsh domstate {IDLE}; virsh vcpucount {IDLE} --live --active").split() == ["running", "2"]
+    assert "nothing to do" in place.vinfra("plan", place.blueprint(**{IDLE: {**grown, "cpu": 2}}))
+
+    place.sh(f"virsh -q destroy {IDLE}")
+    place.vinfra("apply", place.blueprint(), "--yes")
+    assert not place.sh("ls /usr/local/sbin")
+    assert "mine" in place.snapshots(IDLE)
+    for name in place.snapshots(IDLE):
+        place.vinfra("snapshot", "delete", IDLE, name, "--yes")
 
 
 def broken(place: Place, folder: Path) -> None:

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vinfra.cli.commands import new_app
 from vinfra.cli.options import Inventory, Json, Machines, OneMachine, OnHosts, Yes, inventory_file
 
 if TYPE_CHECKING:
     from vinfra.model.step import Verb
 
-app = typer.Typer(help="Moments of a virtual machine to go back to, kept in its own disks.", no_args_is_help=True)
+app = new_app(help="Moments of a virtual machine to go back to, kept in its own disks.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Its name.")]
 
 

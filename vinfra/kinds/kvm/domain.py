@@ -37,7 +37,9 @@ REMOVAL = Removal(Impact.REPLACE, "the machine is gone; its disks are volumes")
 POWER = {"running": "running", "idle": "running", "shut off": "stopped", "paused": "paused"}
 POWER |= {"crashed": "crashed", "pmsuspended": "suspended"}
 # Without these nobody knows what a machine is made of, or which host has room for it.
-KNOWN_FIRST = frozenset({"cpu", "memory", "image", "disks", "pool", "networks", "cloud_init", "access"})
+KNOWN_FIRST = frozenset(
+    {"cpu", "memory", "image", "disks", "pool", "networks", "cloud_init", "access", "snapshots", "snapshot_before"}
+)
 
 Spec = machine.Spec
 carried = ownership.carried
