@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,8 +33,8 @@ def _snapshot_create(connection: Connection, call: Virt) -> None:
         xml = xml.replace("<domainsnapshot>", f"<domainsnapshot><name>{name}</name>", 1)
     domain.snapshotCreateXML(xml, 0)
     if call.part and call.number:
-        own = sorted(name for name in domain.snapshotListNames() if name.startswith(f"{call.part}-"))
-        for name in own[: -call.number]:
+        own = re.compile(rf"{re.escape(call.part)}-\d{{8}}-\d{{6}}")
+        for name in sorted(filter(own.fullmatch, domain.snapshotListNames()))[: -call.number]:
             domain.snapshotLookupByName(name).delete(0)
 
 

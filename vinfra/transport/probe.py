@@ -127,7 +127,10 @@ a=$(v $l --all --uuid) && r=$(v $l --uuid) || exit
 {
 echo "$l --all --autostart --uuid"
 echo "$l --all --transient --uuid"
-[ $1 != domains ] || [ -z "$a" ] || echo 'domstats --state'
+if [ $1 = domains ] && [ -n "$a" ]; then
+echo 'domstats --state'
+for u in $(v list --all --with-snapshot --uuid </dev/null); do echo "snapshot-list $u --name"; done
+fi
 for u in $a; do echo "$i --inactive $u"; done
 for u in $r; do
 echo "$i $u"

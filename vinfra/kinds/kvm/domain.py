@@ -142,7 +142,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     if whose and (desired is None or whose != ownership.UNMARKED):
         return refused(Action.DELETE if desired is None else Action.UPDATE, reason)
     if not isinstance(desired, Spec):
-        return deleted(REMOVAL) if "domain" in notes else SAME
+        return deleted(REMOVAL, schedule.lost(notes["domain"])) if "domain" in notes else SAME
     wish = hardware.wish(name, desired, scope, notes["site"], notes.get("defined"))
     if "domain" not in notes:
         delta = created(compare(None, desired, skip=machine.usual(desired)))

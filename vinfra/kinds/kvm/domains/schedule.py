@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from vinfra.kinds.kvm.reading import snapshots
+from vinfra.kinds.kvm.reading.virsh import Found
 from vinfra.model import spec as shape
 from vinfra.model.action import Impact
 from vinfra.model.change import Change, Delta
@@ -117,6 +118,11 @@ def parts(name: str, desired: Kept) -> Iterator[Part]:
     script = _SCRIPT.format(machine=name, taken=TAKEN, **dict(desired.snapshots.keep))
     yield Part("host.file", path, {"content": script, "mode": "0755", "owner": "root", "group": "root"})
     yield Part("host.timer", unit, {"run": (path,), "on_calendar": (desired.snapshots.schedule,), "persistent": True})
+
+
+def lost(domain: Found) -> str:
+    """What is said of its snapshots when a machine goes."""
+    return f"and its {domain.snapshots} snapshot{'s' * (domain.snapshots > 1)}" if domain.snapshots else ""
 
 
 def wanted(desired: Any, delta: Delta) -> bool:
