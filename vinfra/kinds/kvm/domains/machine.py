@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from vinfra.kinds.kvm.domains import schedule
+from vinfra.model import spec as shape
 from vinfra.model.action import Impact
 from vinfra.model.secret import Secret
 from vinfra.model.spec import field
@@ -132,8 +133,8 @@ OwnDisk = Annotated[Disk, _short_for("size"), _Short()]
 OwnNic = Annotated[Nic, _short_for("network"), _Short()]
 
 
-class Spec(schedule.Kept):
-    """A virtual machine."""
+class Hardware(shape.Spec):
+    """What it is made of, and whether it runs."""
 
     cpu: Whole = field("Virtual CPUs.", default=1, **BOOT, examples=("2",))
     memory: Size = field(
@@ -186,6 +187,10 @@ class Spec(schedule.Kept):
         why="it is shut down",
         when="live to start it",
     )
+
+
+class Spec(schedule.Kept, Hardware):
+    """A virtual machine."""
 
 
 def disks(desired: Spec) -> dict[str, Disk]:
