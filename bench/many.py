@@ -59,6 +59,7 @@ def blueprint(folder: Path, image: guest.Image, count: int) -> Path:
         "hosts": {
             "all": {
                 "hypervisor": {"kind": "kvm", "acceleration": "off"},
+                "pools": {"default": POOL},
                 "networks": {"dev": {"cidr": "10.10.0.0/24"}},
                 "domains": {"kept": kept},
             }

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from vinfra import __version__
-from vinfra.errors import LeaseLost, RefusedError, StepFailed, UsageError
+from vinfra.errors import RefusedError, StepFailed, UsageError
 from vinfra.kinds.kvm.domains import copied
 from vinfra.kinds.kvm.domains.machine import spelled
 from vinfra.kinds.kvm.reading import ownership
@@ -61,7 +61,7 @@ def backup(connections: Connections, machine: Machine, folder: Path, tell: Tell)
     The host's lease is held to its end, and nothing of it stays on the host.
     """
     with Leases(connections, holder("backup")) as leases, whole(folder) as part:
-        writer = alone(leases, machine.host)
+        writer = leases.claim(machine.host)
         domain, sources, answers = _looked(writer, machine)
         have = shutil.disk_usage(part).free
         need = sum(source.room for source in sources)
@@ -107,15 +107,6 @@ def whole(folder: Path) -> Iterator[Path]:
 def _emptied(part: Path) -> None:
     for item in part.iterdir():
         item.unlink()
-
-
-def alone(leases: Leases, host: str) -> Writer:
-    """The host's writer, from here on ours alone. Raises RefusedError while somebody else is at work there."""
-    try:
-        leases.fence(host)
-    except LeaseLost as busy:
-        raise RefusedError(f"nothing was touched: {busy.message}", busy.hint) from busy
-    return leases.writer(host)
 
 
 def run(writer: Writer, summary: str, *calls: Call, secret: bool = False) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vinfra.errors import RefusedError, StepFailed, UsageError
-from vinfra.estate.backup import LONG, Tell, alone, cleaned, run
+from vinfra.estate.backup import LONG, Tell, cleaned, run
 from vinfra.kinds.kvm.domains import copied
 from vinfra.kinds.kvm.domains.machine import spelled
 from vinfra.kinds.kvm.reading.virsh import DOMAINS, POOLS, element, failure, found
@@ -63,7 +63,7 @@ def restore(
     """
     disks = tuple(_named(disk, made.machine, name) for disk in made.disks)
     with Leases(connections, holder("restore")) as leases:
-        writer = alone(leases, host)
+        writer = leases.claim(host)
         pools = _room(writer, host, name, disks)
         cleaned(writer, [disk.pool for disk in disks])
         try:

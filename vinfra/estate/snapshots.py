@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from xml.sax.saxutils import escape
 
 from vinfra.errors import RefusedError, UsageError
-from vinfra.estate.backup import LONG, alone, run
+from vinfra.estate.backup import LONG, run
 from vinfra.kinds.kvm.reading import snapshots as reading
 from vinfra.kinds.kvm.reading.virsh import DOMAINS, failure, found
 from vinfra.model.machine import Machine
@@ -47,7 +47,7 @@ def create(connections: Connections, machine: Machine, name: str = "") -> str:
     if any(ord(letter) < 32 or letter in "/\\" for letter in name) or name.startswith("-"):
         raise UsageError(f"{name!r} cannot be the name of a snapshot", "write a short name, such as before-upgrade")
     with Leases(connections, holder("snapshot")) as leases:
-        writer = alone(leases, machine.host)
+        writer = leases.claim(machine.host)
         domain = found(writer.ask((DOMAINS,)), DOMAINS).get(machine.name)
         if domain is None:
             raise RefusedError(f"{machine.name} on {machine.host} is not there any more")
@@ -69,6 +69,6 @@ def create(connections: Connections, machine: Machine, name: str = "") -> str:
 def change(connections: Connections, machine: Machine, verb: Verb, name: str) -> None:
     """Go back to a snapshot, or delete it. Raises UsageError, RefusedError, StepFailed."""
     with Leases(connections, holder("snapshot")) as leases:
-        writer = alone(leases, machine.host)
+        writer = leases.claim(machine.host)
         one = named(connections, machine, name)
         run(writer, f"{verb} {name}", Virt(verb, machine.name, part=one.name, seconds=LONG))
