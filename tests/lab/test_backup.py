@@ -40,7 +40,8 @@ class Place:
 
     def __post_init__(self) -> None:
         self.common = {"memory": "128MiB", "image": "tiny", "machine": "pc", "pool": "saved", "agent": False}
-        self.idle = {**self.common, "disks": {"root": "512MiB"}, "power": "stopped", "autostart": False}
+        self.idle = {**self.common, "disks": {"root": "512MiB"}, "cloud_init": {}}
+        self.idle |= {"power": "stopped", "autostart": False}
 
     def sh(self, command: str) -> str:
         done = run_ssh(self.lab, self.host, command)
@@ -90,7 +91,11 @@ class Place:
 
     def answers(self, name: str = GUEST) -> None:
         deadline = time.monotonic() + 60
-        while self.start("ssh", name, "true").wait():
+        while True:
+            with self.start("ssh", name, "true") as run:
+                run.communicate()
+            if run.returncode == 0:
+                return
             assert time.monotonic() < deadline
             time.sleep(0.5)
 
@@ -173,7 +178,7 @@ def test_a_machine_that_is_down_is_copied_and_one_that_cannot_be_saved_says_why(
     there = place.files()
     told = place.vinfra("backup", IDLE, "--to", tmp_path / "idle")
     assert "while it was down" in told
-    [disk] = json.loads((tmp_path / "idle" / "manifest.json").read_text())["backup"]["disks"]
+    disk, _ = json.loads((tmp_path / "idle" / "manifest.json").read_text())["backup"]["disks"]
     assert disk["backing"].startswith(f"{POOL}/tiny-")
     assert place.files() == there
     assert "folder above" in place.vinfra("backup", IDLE, "--to", tmp_path / "no" / "where", expect=1)
@@ -190,12 +195,11 @@ def test_a_machine_that_is_down_is_copied_and_one_that_cannot_be_saved_says_why(
 def test_a_backup_that_is_killed_is_none_and_the_next_one_clears_up(place: Place, tmp_path: Path) -> None:
     there, boot = place.files(), place.inside(BOOT)
     folder = tmp_path / "saved"
-    run = place.start("backup", GUEST, "--to", folder)
-    assert run.stderr is not None
-    while "vdb.qcow2:" not in run.stderr.readline():
-        pass
-    run.send_signal(signal.SIGKILL)
-    run.wait()
+    with place.start("backup", GUEST, "--to", folder) as run:
+        assert run.stderr is not None
+        while "vdb.qcow2:" not in run.stderr.readline():
+            pass
+        run.send_signal(signal.SIGKILL)
     assert [item.name for item in tmp_path.iterdir()] == ["saved.part"]
     assert "vinfra-backup-" in place.sh(f"ls {POOL}")
     assert "cut off" in place.vinfra("restore", tmp_path / "saved.part", expect=1)

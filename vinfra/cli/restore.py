@@ -41,7 +41,8 @@ def restore(
     made, host, found = engine.restore(inventory_file(inventory), folder, name, on, tell, start=start)
     for note in found.notes:
         output.warn(note)
-    state = "It runs." if start else "It is down: vinfra start."
+    ours = found.blueprint and made == found.machine
+    state = "It runs." if start else "It is down: vinfra start." if ours else "It is down."
     output.text(f"{visible(made)} is on {host} as it was at {found.time}. {state}")
     body = {"folder": str(folder), "machine": made, "host": host, "time": found.time, "started": start}
     output.document(document("restore", ExitCode.DONE, body))
