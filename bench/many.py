@@ -107,8 +107,8 @@ def measure(folder: Path, *, profile: bool) -> None:
     made = lab.up(f"b{os.getpid()}", 1, progress=lambda _: None)
     try:
         host = next(iter(made.hosts.values()))
-        few = Request(blueprint=blueprint(folder, image, 0), inventory=made.inventory)
-        many = Request(blueprint=blueprint(folder, image, MACHINES), inventory=made.inventory)
+        few = Request(blueprint=blueprint(folder, image, 0), inventory=made.inventory, supersede=True)
+        many = Request(blueprint=blueprint(folder, image, MACHINES), inventory=made.inventory, supersede=True)
         apply(few)  # packages, network, pool and image are there before either begins
         path = ssh(made, host, f"ls {POOL}/tiny-*.qcow2").decode().strip()
         hand, ours, plans = [], [], []
