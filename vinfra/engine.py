@@ -11,9 +11,12 @@ from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 
-from vinfra.errors import InputError, UsageError
+from vinfra.errors import InputError, RefusedError, UsageError
+from vinfra.estate import backup as backups
 from vinfra.estate import imported, owned, vms
+from vinfra.estate import restore as restores
 from vinfra.estate import retire as retiring
+from vinfra.estate import snapshots as shots
 from vinfra.estate.offered import Offered, offer
 from vinfra.estate.retire import Retirement
 from vinfra.inventories import reading
@@ -22,6 +25,7 @@ from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.registry import kinds as known_kinds
 from vinfra.look.aim import require_declared, selected
 from vinfra.look.look import Look
+from vinfra.model.backup import Backup
 from vinfra.model.discovery import HostState
 from vinfra.model.estate import Estate
 from vinfra.model.inventory import OWN, Host, Inventory, Source, source
@@ -29,6 +33,7 @@ from vinfra.model.machine import Machine, Site
 from vinfra.model.outcome import Observer, Observers, Outcome
 from vinfra.model.plan import Plan
 from vinfra.model.request import Consent, Request, Wish
+from vinfra.model.snapshot import Snapshot
 from vinfra.model.source import Problem
 from vinfra.model.spec import Spec
 from vinfra.report import plan_file
@@ -165,6 +170,53 @@ def power(
     with Connections(hosts) as connections:
         found = vms.survey(connections, selected(hosts, pattern), 50, observer)
         return vms.power(connections, vms.find(found.values(), names, ours=True), action)
+
+
+def backup(
+    inventory: Path | None, pattern: str, name: str, folder: Path, tell: Callable[[str], None] = print
+) -> tuple[Machine, Backup]:
+    """Save a machine, whoever made it, into a folder that is not there yet."""
+    with reach(inventory, pattern, name) as (machine, connections):
+        return machine, backups.backup(connections, machine, folder, tell)
+
+
+def restore(
+    inventory: Path | None,
+    folder: Path,
+    name: str = "",
+    on: str = "",
+    tell: Callable[[str], None] = print,
+    *,
+    start: bool = False,
+) -> tuple[str, str, Backup]:
+    """Make a machine from its backup: its name, its host, and what the backup says. Nothing is written over.
+
+    `name` is that of a copy, "" for its own one; `on` the host, "" for where it was.
+    """
+    made = restores.checked(folder)
+    hosts, name, on = inventory_of(inventory), name or made.machine, on or made.host
+    if on not in hosts.hosts:
+        raise UsageError(f"there is no host {on!r} in the inventory", "say --on, and one of its hosts")
+    with Connections(hosts) as connections:
+        sites = vms.survey(connections, hosts.hosts, 50, NOBODY)
+        there = [site.host for site in sites.values() if name in {machine.name for machine in site.machines}]
+        if there:
+            hint = "remove that one first, or say --as another name"
+            raise RefusedError(f"there is a machine {name} on {', '.join(there)} already", hint)
+        dark = [site.host for site in sites.values() if site.error and name == made.machine]
+        if dark:
+            hint = "bring it back or take it out of the inventory; or say --as another name"
+            raise RefusedError(f"{name} may be on {', '.join(dark)}, which could not be read", hint)
+        restores.restore(connections, made, folder, on, name, tell, start=start)
+    return name, on, made
+
+
+def snapshots(inventory: Path | None, pattern: str, names: Sequence[str]) -> dict[Machine, list[Snapshot]]:
+    """The snapshots of machines, whoever made them."""
+    hosts = inventory_of(inventory)
+    with Connections(hosts) as connections:
+        found = vms.survey(connections, selected(hosts, pattern), 50, NOBODY)
+        return shots.listed(connections, vms.find(found.values(), names))
 
 
 @contextmanager

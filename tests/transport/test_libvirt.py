@@ -15,7 +15,7 @@ from vinfra.errors import TransportError, Unreachable
 from vinfra.model.inventory import Host, Inventory
 from vinfra.model.question import Exec as Question
 from vinfra.model.step import AwaitGuest, Exec, Step, StepResult, Verb, Virt
-from vinfra.transport import hotplug, steps, verbs
+from vinfra.transport import copies, hotplug, steps, verbs
 from vinfra.transport import libvirt as ours
 from vinfra.transport.local import LocalWay
 from vinfra.transport.reach import Connections
@@ -55,7 +55,8 @@ def do(connection: Any) -> Do:
 
 
 def test_every_verb_can_be_done() -> None:
-    assert set(verbs._VERBS) == set(Verb)
+    assert {*verbs._VERBS, *copies.VERBS} == set(Verb)
+    assert not {*verbs._VERBS} & {*copies.VERBS}
 
 
 def test_networks(do: Do, connection: Any) -> None:

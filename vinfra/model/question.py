@@ -236,14 +236,15 @@ class ReadLibvirt:
 
     Raw.out is what `virsh -r` answered to a batch of commands, each answer after a line `virsh > COMMAND`;
     Raw.returncode is 127 where there is no virsh. "domains": state, autostart, persistent and live XML. "networks": the
-    same, and leases. "pools": the same, and their volumes' XML. "capabilities": the host's, and libvirt's version.
+    same, and leases. "pools": the same, and their volumes' XML. "snapshots": each one's XML, of all domains.
+    "capabilities": the host's, and libvirt's version.
     "domcapabilities": what QEMU can do, of each accelerator and board. libvirt answers that to a writing connection
     only, for it can name a program to run, which these fixed words do not (docs/decisions/0026).
     "backends": what types of pools it can have, as XML. "secrets": their uuids and what each is of; never a value,
     which libvirt itself gives nobody over such a connection.
     """
 
-    sort: Literal["domains", "networks", "pools", "capabilities", "domcapabilities", "backends", "secrets"]
+    sort: Literal["domains", "networks", "pools", "snapshots", "capabilities", "domcapabilities", "backends", "secrets"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,9 @@ from vinfra.model.lease import SECONDS, Grip
 # In a Shell's text or a Write's path: a folder made for this one step, open to nobody else, and gone after it.
 SCRATCH = "/tmp/vinfra-scratch"  # noqa: S108  the transport puts an unforeseeable name in its place
 
+# How a backup's files are called on the host while they are on their way: what a killed run left is known by it.
+BACKUP = "vinfra-backup-"
+
 
 @dataclass(frozen=True, slots=True)
 class Exec:
@@ -100,6 +103,16 @@ class Verb(StrEnum):
     DEVICE_DETACH = "device.detach"  # xml; seconds: how long its system may take to let it go
     DEVICE_UPDATE = "device.update"  # xml
     DISK_LIMIT = "disk.limit"  # xml: a disk of the running domain, with all its limits
+    # xml: which disks go to which files, at one moment; number: 1 to let the guest agent freeze its file systems for
+    # that moment; seconds. Without xml: one of ours that a killed run left is ended. Prints "frozen" if it was.
+    DOMAIN_BACKUP = "domain.backup"
+    DOMAIN_EXPORT = "domain.export"  # source: the file on the controller that its definition goes to, with its secrets
+    SNAPSHOT_CREATE = "snapshot.create"  # xml; part: instead of a name, one that the time is put behind; number: how
+    #                                      many of those are kept
+    SNAPSHOT_REVERT = "snapshot.revert"  # part: its name
+    SNAPSHOT_DELETE = "snapshot.delete"  # part: its name
+    VOLUME_COPY = "volume.copy"  # pool, xml; part: the path of the volume that is copied, on its own and without holes
+    VOLUME_DOWNLOAD = "volume.download"  # pool; source: the file on the controller. Prints its SHA-256 and its size
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +132,7 @@ class Virt:
     source: str = ""
     sha256: str = ""
     domain: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,15 @@ class Leases:
             lines = "\n  ".join(f"{host}: {lease.holder} applied there" for host, lease in sorted(moved.items()))
             raise RefusedError(f"nothing was touched, it is not what the plan was made from:\n  {lines}", "plan again")
 
+    def claim(self, host: str) -> Writer:
+        """The writer of a host that is ours alone from here on; what a process of this machine that died had is free.
+
+        Raises RefusedError while somebody else is at work there, TransportError.
+        """
+        self.take({host: _look(self._connections, host)})
+        self.fence(host)
+        return self.writer(host)
+
     def writer(self, host: str) -> Writer:
         """The writer of a host whose steps run under its lease, which is taken at the first one unless it was."""
         return _Fenced(host, self._connections.writer(host), self)

@@ -14,7 +14,7 @@ import libvirt  # type: ignore[import-untyped]
 
 from vinfra.errors import LoginRefused, TransportError, Unreachable
 from vinfra.model.step import StepResult, Virt
-from vinfra.transport import hotplug, verbs
+from vinfra.transport import copies, hotplug, verbs
 from vinfra.transport.forward import Duplex, Forward
 from vinfra.transport.session import Session
 
@@ -65,14 +65,14 @@ class Libvirt:
     def run(self, call: Virt, limit: float) -> StepResult:
         """One call of a step. `limit` in seconds. Raises TransportError when its end is not known."""
         try:
-            self.use(lambda connection: verbs.do(connection, call), f"{call.verb} {call.name}", limit + call.seconds)
+            told = self.use(lambda connection: _do(connection, call), f"{call.verb} {call.name}", limit + call.seconds)
         except libvirt.libvirtError as error:
             return StepResult(1, err="\n".join(filter(None, (message(error), hint(error)))))
         except hotplug.Failed as error:
             return StepResult(1, err=str(error))
         except OSError as error:
             return StepResult(1, err=f"{error.filename or call.source}: {error.strerror}")
-        return StepResult(0)
+        return StepResult(0, told)
 
     def use(self, work: Callable[[Any], _Result], what: str, limit: float) -> _Result:
         """Let `work` use the connection. Raises libvirtError for what libvirt refuses, TransportError if it is lost."""
@@ -192,6 +192,13 @@ class Opened:
         with self._forward.limit(_LEAVING), suppress(libvirt.libvirtError):
             self.connection.close()
         self.cut()
+
+
+def _do(connection: Any, call: Virt) -> str:
+    if call.verb in copies.VERBS:
+        return copies.do(connection, call)
+    verbs.do(connection, call)
+    return ""
 
 
 def hint(error: libvirt.libvirtError) -> str:

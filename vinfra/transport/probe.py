@@ -122,13 +122,23 @@ done | $T virsh -q -c qemu:///system | sed '/<blockers /,/<\/blockers>/d'
 exit;;
 backends) v pool-capabilities; exit;;
 secrets) v secret-list; exit;;
+snapshots)
+a=$(v list --all --uuid) || exit
+for u in $a; do
+v snapshot-list $u --name </dev/null | sed -n 's/["\\]/\\&/g
+s,^\(..*\)$,snapshot-dumpxml '$u' "\1",p'
+done | v
+exit;;
 *) v capabilities && { echo version | v; exit 0; }; exit;;
 esac
 a=$(v $l --all --uuid) && r=$(v $l --uuid) || exit
 {
 echo "$l --all --autostart --uuid"
 echo "$l --all --transient --uuid"
-[ $1 != domains ] || [ -z "$a" ] || echo 'domstats --state'
+if [ $1 = domains ] && [ -n "$a" ]; then
+echo 'domstats --state'
+for u in $(v list --all --with-snapshot --uuid </dev/null); do echo "snapshot-list $u --name"; done
+fi
 for u in $a; do echo "$i --inactive $u"; done
 for u in $r; do
 echo "$i $u"

@@ -19,7 +19,7 @@ from vinfra.transport.hotplug import Failed
 
 _PRESS_AGAIN = 5.0  # a guest that boots does not hear the power button yet
 _POLL = 0.3
-_PIECE = 262120  # what fits into one message of libvirt's protocol: virStorageVol.streamBufSize
+PIECE = 262120  # what fits into one message of libvirt's protocol: virStorageVol.streamBufSize
 
 # What goes with a domain, and the libvirt since which its daemon knows that flag (an older one refuses it).
 _UNDEFINE = {
@@ -166,7 +166,7 @@ def _volume_upload(connection: Connection, call: Virt) -> None:
         stream = connection.newStream(0)
         volume.upload(stream, 0, length, 0)
         try:
-            while piece := source.read(_PIECE):
+            while piece := source.read(PIECE):
                 while piece:
                     piece = piece[stream.send(piece) :]
             stream.finish()

@@ -18,6 +18,7 @@ from vinfra.kinds.kvm.domains import (
     machine,
     preflight,
     rows,
+    schedule,
 )
 from vinfra.kinds.kvm.domains.domain_xml import ASPECTS
 from vinfra.kinds.kvm.domains.drives import snapshots
@@ -45,6 +46,7 @@ TRAITS = frozenset({Trait.TOP})
 REMOVAL = Removal(Impact.REPLACE, "the machine is gone; its disks are volumes")
 # Without these nobody knows what a machine is made of, or which host has room for it.
 KNOWN_FIRST = frozenset({"cpu", "memory", "image", "disks", "pool", "networks", "cdroms", "cloud_init", "access"})
+KNOWN_FIRST |= {"snapshots", "snapshot_before"}
 
 Spec = machine.Spec
 carried = ownership.carried
@@ -59,7 +61,7 @@ def check(name: str, desired: shape.Spec | None) -> str:
         return ""
     if waiting := sorted(KNOWN_FIRST & desired.deferred):
         return f"{', '.join(waiting)} cannot depend on facts: it is needed before any host is asked"
-    return machine.problem(desired) or board.problem(desired)
+    return machine.problem(desired) or board.problem(desired) or schedule.problem(desired)
 
 
 identity = own_identity
@@ -95,6 +97,7 @@ def parts(name: str, desired: shape.Spec) -> Iterator[Part]:
         if first.network_config is None:
             told["network_config"] = network_config.generated(desired.networks or ())
         yield _part("kvm.seed", f"{name}/{machine.SEED}", **told)
+    yield from schedule.parts(name, desired)
     if access:
         login = {key: value for key, value in access if key != "public_key"}
         yield _part("kvm.guest", name, address=machine.address(desired), **login)
@@ -151,7 +154,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     if whose and (desired is None or whose != ownership.UNMARKED):
         return refused(Action.DELETE if desired is None else Action.UPDATE, reason)
     if not isinstance(desired, Spec):
-        return deleted(REMOVAL) if "domain" in notes else SAME
+        return deleted(REMOVAL, schedule.lost(notes["domain"])) if "domain" in notes else SAME
     wish = hardware.wish(name, desired, scope, notes["site"], notes.get("defined"))
     if "domain" not in notes:
         delta = created(compare(None, desired, skip=machine.usual(desired)))
@@ -166,6 +169,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     problem = hardware.objection(name, desired, scope, notes["site"]) or _untouchable(wish, notes)
     paths = {item.path.partition(".")[0] for item in delta.fields} if "domain" in notes else {*wish, "power"}
     problem = problem or preflight.objection(desired, paths, wish, notes.get("defined"), scope, notes["site"])
+    problem = problem or schedule.objection(desired, delta, notes["domain"].definition if "domain" in notes else "")
     return refused(delta.action, problem, delta.fields) if problem else delta
 
 
@@ -203,7 +207,7 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
             *([start] if desired.power == "running" else []),
         ]
     paths = {item.path: item for item in change.delta.fields}
-    result = []
+    result = list(schedule.first(change, domain.definition))
     changed = [aspect for aspect in wish if aspect in paths]
     restart = domain.active and any(item.impact is Impact.RESTART for item in paths.values())
     if domain.active and not restart:

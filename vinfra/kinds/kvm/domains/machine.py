@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-from vinfra.kinds.kvm.domains import board
+from vinfra.kinds.kvm.domains import board, schedule
 from vinfra.kinds.kvm.domains.board import BOOT
 from vinfra.kinds.kvm.domains.devices import Disk, OwnCdrom, OwnDisk, OwnGraphics, OwnNic, turns
 from vinfra.kinds.kvm.domains.first_boot import Access, CloudInit
@@ -131,7 +131,7 @@ class Basics(shape.Spec):
     )
 
 
-class Spec(board.Spec, Basics):
+class Spec(schedule.Kept, board.Spec, Basics):
     """A virtual machine."""
 
 

@@ -30,7 +30,8 @@ STATES = ("no state", "running", "idle", "paused", "in shutdown", "shut off", "c
 class Found:
     """One object as libvirt has it. `persistent` is its definition ("" for a transient one), `live` the running one.
 
-    `state` is a domain's, in virsh's words. `leases` are a network's, address by MAC; `volumes` a pool's, XML by name.
+    `state` is a domain's, in virsh's words. `leases` are a network's, address by MAC; `volumes` a pool's, XML by name;
+    `snapshots` is how many a domain has.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Found:
     state: str = ""
     leases: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, str] = field(default_factory=dict)
+    snapshots: int = 0
 
     @property
     def active(self) -> bool:
@@ -97,6 +99,7 @@ def _parsed(raw: Raw) -> Mapping[str, Found]:
     volumes: dict[str, dict[str, str]] = {}
     autostart: set[str] = set()
     states: dict[str, str] = {}
+    snapshots: dict[str, int] = {}
     last = ""
     for command, said in _commands(raw.text):
         verb, *words = command.split()
@@ -106,6 +109,8 @@ def _parsed(raw: Raw) -> Mapping[str, Found]:
             states = dict(_states(said))
         elif said.startswith("<volume"):  # a long command is not echoed whole; its pool is the one before
             volumes.setdefault(last, {})[element(said).findtext("name", "")] = said
+        elif verb == "snapshot-list":
+            snapshots[words[0]] = len(said.splitlines())
         elif verb == "net-dhcp-leases":
             leases[words[0]] = dict(_leases(said))
         elif verb.endswith("dumpxml") and said:
@@ -124,6 +129,7 @@ def _parsed(raw: Raw) -> Mapping[str, Found]:
             state=states.get(name, ""),
             leases=leases.get(uuid, {}),
             volumes=volumes.get(uuid, {}),
+            snapshots=snapshots.get(uuid, 0),
         )
     return result
 
