@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from vinfra.model.action import Action
 from vinfra.model.change import Change
-from vinfra.model.mark import Birth, Mark, State
+from vinfra.model.mark import Birth, Mark, State, parse
 from vinfra.model.plan import Plan
 from vinfra.model.spec import declared
 
@@ -62,3 +62,15 @@ def managed(change: Change) -> tuple[str, ...]:
     return tuple(
         sorted(name for name, value in change.desired if value is not None and (name != "secret" or value is True))
     )
+
+
+def carried(text: str, change: Change, run: str, who: str) -> list[Mark]:
+    """The marks of a machine and its parts as they stand in the marks of the host that it leaves, for the other one."""
+    name, address = change.address.name, change.address
+    family = address.kind.partition(".")[0]
+    found = [
+        mark
+        for mark in parse(text)[0].values()
+        if mark.kind.partition(".")[0] == family and (mark.name == name or mark.name.startswith(f"{name}/"))
+    ]
+    return [replace(mark, host=change.goes_to, run=run, time=now(), who=who) for mark in found]

@@ -14,7 +14,7 @@ from vinfra import mask
 from vinfra.errors import SudoRefused, TransportError, Unreachable
 from vinfra.model.inventory import Host, Inventory
 from vinfra.model.question import Question, Raw
-from vinfra.model.step import AwaitGuest, Step, StepResult, Virt
+from vinfra.model.step import AwaitGuest, Migrate, Step, StepResult, Virt
 from vinfra.model.transport import Reader, Writer
 from vinfra.transport.forward import Forward
 from vinfra.transport.local import LocalWay, local_user
@@ -171,7 +171,7 @@ class Connections:
         way = self._reach().connector(host)
         return Session(host.name, way, _root(host, way.user, self.secrets), self._limits, self._elsewhere), way
 
-    def _elsewhere(self, session: Session, call: Virt | AwaitGuest, limit: float) -> StepResult:
+    def _elsewhere(self, session: Session, call: Virt | AwaitGuest | Migrate, limit: float) -> StepResult:
         match call:
             case Virt():
                 return self._libvirt(session).run(call, limit)
@@ -180,6 +180,15 @@ class Connections:
                 guests = _imported("vinfra.transport.guests", session.host)
                 result: StepResult = guests.wait(call, session.host, virt, self)
                 return result
+            case Migrate():
+                return self._host(call.to).use(lambda there: self._migrate(session, there, call, limit))
+
+    def _migrate(self, here: Session, there: Session, call: Migrate, limit: float) -> StepResult:
+        ends = ((here, self._libvirt(here)), (there, self._libvirt(there)))
+        machine = self._machines[call.to]
+        migration = _imported("vinfra.transport.migration", here.host)
+        result: StepResult = migration.migrate(call, *ends, machine.address or machine.name, limit)
+        return result
 
     def _libvirt(self, session: Session) -> "Libvirt":
         with self._lock:

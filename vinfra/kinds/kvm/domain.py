@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import SAME, changed, compare, created, deleted, own_identity, refused, updated
-from vinfra.kinds.kvm.domains import domain_back, domain_xml, hardware, machine
+from vinfra.kinds.kvm.domains import domain_back, domain_xml, hardware, machine, migration, room
 from vinfra.kinds.kvm.domains.domain_xml import ASPECTS, shown
 from vinfra.kinds.kvm.domains.drives import snapshots
 from vinfra.kinds.kvm.hypervisors import acceleration
@@ -42,6 +42,10 @@ KNOWN_FIRST = frozenset({"cpu", "memory", "image", "disks", "pool", "networks", 
 Spec = machine.Spec
 carried = ownership.carried
 own = ownership.own_domain
+storage = room.storage
+stores = room.stores
+stays = migration.stays
+carry = migration.carry
 
 
 def check(name: str, desired: shape.Spec | None) -> str:
