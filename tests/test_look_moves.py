@@ -1,15 +1,19 @@
 """Machines that go to another host, from plan to apply and back, on hypervisors that are only pretended."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from tests.pretend import GIB, World, volume
+from tests.pretend import GIB, Thing, World, volume
 from tests.test_look import IMAGE, SHA, WEB, domains, rows
+from vinfra import engine
+from vinfra.errors import UsageError
 from vinfra.kinds.kvm.volumes import storage
+from vinfra.look.evacuation import evacuation
 from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.change import Change
-from vinfra.model.mark import State
+from vinfra.model.mark import NAMESPACE, State
 from vinfra.model.outcome import Status
 from vinfra.model.plan import Plan
 
@@ -150,3 +154,46 @@ def test_a_guarded_machine_moves_too_and_keeps_its_guard(world: World) -> None:
     assert empty(world, "hv1")
     assert world.hosts["hv2"].marks["domain:web-01"].protect
     assert rows(world.plan(there)) == []
+
+
+def test_an_evacuation_moves_machines_and_leaves_all_else(world: World) -> None:
+    world.apply(WEB)
+    other = WEB.replace("memory: 1GiB", "memory: 1GiB, overrides: {web-02: {memory: 2GiB}}")
+    look = world.look(f"hosts: {{hv1: {{files: {{/etc/x: a}}}}}}\n{other}", leaving=frozenset({"hv1"}))
+    plan = evacuation(look.plan(), look.moves, frozenset({"hv1"}))
+    assert rows(plan) == ["move domain:web-01 on hv1"]
+
+
+def test_who_cannot_leave_is_named_with_the_reason(world: World) -> None:
+    world.apply(WEB)
+    here = world.hosts["hv1"]
+    for name, owner in (("theirs", ""), ("rack-01", "rack")):
+        mark = f"<metadata><v:owner xmlns:v='{NAMESPACE}' blueprint='{owner}' address='x'/></metadata>" if owner else ""
+        xml = f"<domain><name>{name}</name>{mark}<memory>1024</memory><vcpu>1</vcpu></domain>"
+        here.domains[name] = Thing(xml, xml)
+    here.domains["idle"] = Thing(xml.replace("rack-01", "idle"))
+    fixed = f"{WEB}domains:\n  lone: {{on: hv1, memory: 1GiB}}\n"
+    world.apply(fixed)
+    world.hosts["hv2"].memory = 2 * GIB
+    look = world.look(fixed, leaving=frozenset({"hv1"}))
+    plan = evacuation(look.plan(), look.moves, frozenset({"hv1"}))
+    told = {row.address.name: row.delta.reason for row in plan.refused}
+    assert told["web-01"].startswith("is on hv1, and cannot go elsewhere: hv2 has 0.5GiB of memory left")
+    assert told["lone"] == "is declared for hv1 itself, under domains: make it a fleet of one, or shut it down"
+    assert told["rack-01"] == "is of blueprint rack: evacuate hv1 with that one too"
+    assert told["theirs"] == "was not made by vinfra: move it yourself (virsh migrate), or shut it down"
+    assert "idle" not in told
+
+
+def test_an_evacuation_of_what_is_no_host_is_wrong_usage(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "Connections", lambda _: nullcontext(world))
+    with pytest.raises(UsageError, match="hv9"):
+        engine.evacuation(world.request(WEB), "hv9")
+    with pytest.raises(UsageError, match="web-01 is itself a machine"):
+        engine.evacuation(world.request(WEB), "web-01")
+    world.apply(WEB)
+    assert rows(engine.evacuation(world.request(WEB), "hv1")) == ["move domain:web-01 on hv1"]
+    both = engine.evacuation(world.request(WEB), "hv*")
+    assert {row.delta.reason for row in both.refused} == {
+        f"is on {host}, and cannot go elsewhere: `on:` names no other host" for host in ("hv1", "hv2")
+    }

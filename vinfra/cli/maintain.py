@@ -8,9 +8,27 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vinfra.cli.commands import new_app
-from vinfra.cli.options import Cost, Forks, Full, Inventory, Json, Site, SkipRefused, Yes, inventory_file, site_file
+from vinfra.cli.options import (
+    Cost,
+    Extra,
+    Forks,
+    Full,
+    Inventory,
+    Json,
+    PlanOnly,
+    Site,
+    SkipRefused,
+    VarFiles,
+    Yes,
+    inventory_file,
+    request,
+    site_file,
+)
+from vinfra.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from vinfra.cli.output import Output
     from vinfra.model.request import Request
 
@@ -36,6 +54,7 @@ class Evacuate(StrEnum):
 
     STOP = "stop"
     REFUSE = "refuse"
+    MIGRATE = "migrate"
 
 
 Pattern = Annotated[str, typer.Argument(metavar="PATTERN", help="Hosts, groups or patterns, such as web:!web03.")]
@@ -53,8 +72,15 @@ Reboots = Annotated[
 Machines = Annotated[
     Evacuate,
     typer.Option(
-        "--evacuate", metavar="HOW", help="stop: machines are shut down and started again; refuse: not while some run."
+        "--evacuate",
+        metavar="HOW",
+        help="stop: machines are shut down and started again; refuse: not while some run; migrate: they go elsewhere "
+        "first, a host at a time (--blueprint).",
     ),
+]
+Blueprints = Annotated[
+    list[Path] | None,
+    typer.Option("--blueprint", metavar="FILE", help="Whose machines are carried to other hosts; repeatable."),
 ]
 Batch = Annotated[
     list[str] | None,
@@ -70,7 +96,6 @@ Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="How lon
 MachineTimeout = Annotated[
     str, typer.Option("--machine-timeout", metavar="TIME", help="How long a machine may take to shut down.")
 ]
-PlanOnly = Annotated[bool, typer.Option("--plan-only", "-n", help="Show what would be done; touch nothing.")]
 
 
 @app.command()
@@ -83,6 +108,9 @@ def maintain(
     allow_removals: Removals = False,
     reboot: Reboots = Restart.NEEDED,
     evacuate: Machines = Evacuate.STOP,
+    blueprint: Blueprints = None,
+    extra: Extra = None,
+    var_files: VarFiles = None,
     batch: Batch = None,
     health: Health = None,
     monitor: Monitor = "0s",
@@ -101,8 +129,11 @@ def maintain(
 
     Run it again after a failure or a kill: hosts that are done have nothing to do, the one in the middle comes first.
     """
-    from vinfra.cli.running import carry_out, must_be_agreed
+    from vinfra.cli.running import carry_out, must_be_agreed, show_plan
     from vinfra.text import maintenance
+
+    if (evacuate is Evacuate.MIGRATE) != bool(blueprint):
+        raise UsageError("--evacuate migrate and --blueprint belong together", "name the blueprints of the machines")
 
     if not plan_only:
         must_be_agreed("maintain", yes, json)
@@ -112,13 +143,24 @@ def maintain(
     upgrade = {"packages": packages.value, "max_age": max_age, "allow_removals": allow_removals} if patch else None
     restart = {"when": reboot.value, "timeout": timeout, "machine_timeout": machine_timeout}
     restart["machines"] = "shutdown" if evacuate is Evacuate.STOP else "refuse"
+    if evacuate is Evacuate.MIGRATE and (batch or ["1"]) != ["1"]:
+        raise UsageError("--evacuate migrate takes one host after the other", "leave --batch out")
     terms = {"batch": batch or ["1"], "max_fail": max_fail, "monitor": monitor}
     terms |= {"health": maintenance.health(health)} if health else {}
     text = maintenance.Maintenance(pattern, upgrade, restart, terms).blueprint()
     asked = _request(text, inventory, site, forks)
     output = Output(json)
+    if evacuate is Evacuate.MIGRATE and not plan_only:
+        leave = [request(file, inventory, extra, var_files, forks=forks, site=site) for file in blueprint or ()]
+        texts = {
+            host: maintenance.Maintenance(host, upgrade, restart, terms).blueprint()
+            for host in engine.named(asked.inventory, pattern)
+        }
+        return _one_by_one(
+            {host: _request(text, inventory, site, forks) for host, text in texts.items()}, leave, output, yes
+        )
     if plan_only:
-        return _show(asked, output, full)
+        return show_plan(partial(engine.plan, asked), "maintain", output, full)
     act = partial(engine.apply, asked)
     return carry_out(act, "maintain", asked.blueprint, output, yes, Cost.RESTART, skip_refused)
 
@@ -132,16 +174,20 @@ def _request(text: str, inventory: Path | None, site: Path | None, forks: int) -
     return Request(Path(FILE), text=text, inventory=machines, site=policies, forks=forks, prune=False)
 
 
-def _show(asked: "Request", output: "Output", full: bool) -> int:
-    from datetime import UTC, datetime
-
+def _one_by_one(hosts: "Mapping[str, Request]", leave: "Sequence[Request]", output: "Output", yes: bool) -> int:
+    """Each host that would restart is left by its machines first. The first that fails is the last."""
     from vinfra import engine
-    from vinfra.report.as_json import plan_document
-    from vinfra.report.progress import Progress
-    from vinfra.report.terminal import plan_lines
+    from vinfra.cli.running import carry_out
+    from vinfra.model.action import Impact
 
-    with Progress(output.progress_console) as progress:
-        found = engine.plan(asked, progress, now=datetime.now(UTC))
-    output.lines(plan_lines(found, output.width, full))
-    output.document(plan_document(found, "maintain"))
-    return int(found.exit_code)
+    for host, asked in hosts.items():
+        planned = engine.plan(asked)
+        if planned.impact >= Impact.RESTART or planned.refused:
+            for blueprint in leave:
+                act = partial(engine.evacuate, blueprint, host)
+                if code := carry_out(act, "evacuate", blueprint.blueprint, output, yes, Cost.LIVE, False):
+                    return code
+        act = partial(engine.apply, asked)
+        if code := carry_out(act, "maintain", asked.blueprint, output, yes, Cost.RESTART, False):
+            return code
+    return 0

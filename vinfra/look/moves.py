@@ -1,4 +1,4 @@
-"""Machines that go to another host: their rows, what must be there before, and what an earlier way left behind. Pure."""
+"""Machines that go to another host: their rows, what must be there before, what an earlier way left behind. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

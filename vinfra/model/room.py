@@ -35,7 +35,7 @@ class Room:
 
     host: str
     labels: Mapping[str, Any]
-    promise: Promise = Promise()
+    promise: Promise = field(default_factory=Promise)
     error: str = ""
     cpu: float = UNLIMITED
     memory: float = UNLIMITED

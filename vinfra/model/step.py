@@ -108,7 +108,7 @@ class Virt:
 
 
 class Path(StrEnum):
-    """How what is in a machine gets to another host: through vinfra's own two logins, or straight, in the clear or not."""
+    """How a machine gets to another host: through vinfra's own two logins, or straight, readable or encrypted."""
 
     RELAY = "relay"
     TCP = "tcp"

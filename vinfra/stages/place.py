@@ -34,7 +34,7 @@ class Site:
     cpus: int | None = None
     memory: int | None = None
     stores: Mapping[str, Store] = field(default_factory=dict)
-    promise: Promise = Promise()
+    promise: Promise = field(default_factory=Promise)
     unfit: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -8,6 +8,7 @@ open to the network, and nothing is readable on the way.
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ LOOPBACK = "127.0.0.1"
 _PORTS = range(61100, 65000)  # above what Linux gives out by itself, beside what libvirt gives out
 _TRIES = 5
 _DIAL = 20.0
+_HOUR = 3600.0
 
 End = tuple[Session, Libvirt]
 Connection = Any
@@ -45,7 +47,7 @@ class Disk:
 
 
 def migrate(call: Migrate, here: End, there: End, address: str, limit: float) -> StepResult:
-    """One call of a step. `address` is where the other host is reached. Raises TransportError when its end is unknown."""
+    """One call of a step. `address` is where the other host is reached. Raises TransportError if its end is unknown."""
 
     def run(old: Connection) -> None:
         there[1].use(lambda new: _carry(call, old, new, here[0], there[0], address), f"{call.name} comes", limit)
@@ -240,7 +242,7 @@ def _pump(source: Duplex, sink: Duplex) -> None:
     with suppress(TransportError):
         while True:
             try:
-                news = source.hear(threading.TIMEOUT_MAX)
+                news = source.hear(time.monotonic() + _HOUR)
             except TimeIsUp:
                 continue
             if news is None:

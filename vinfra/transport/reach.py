@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from vinfra.transport.libvirt import Libvirt
     from vinfra.transport.network import Network
 
+# A variable of a host: where other hosts reach it for `tcp` and `tls`, if not where we do.
+MIGRATION_ADDRESS = "migration_address"
 _LEAVES = 50
 _Result = TypeVar("_Result")
 
@@ -186,8 +188,9 @@ class Connections:
     def _migrate(self, here: Session, there: Session, call: Migrate, limit: float) -> StepResult:
         ends = ((here, self._libvirt(here)), (there, self._libvirt(there)))
         machine = self._machines[call.to]
+        address = machine.variables.get(MIGRATION_ADDRESS) or machine.address or machine.name
         migration = _imported("vinfra.transport.migration", here.host)
-        result: StepResult = migration.migrate(call, *ends, machine.address or machine.name, limit)
+        result: StepResult = migration.migrate(call, *ends, str(address), limit)
         return result
 
     def _libvirt(self, session: Session) -> "Libvirt":

@@ -52,7 +52,8 @@ class Migration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: Literal["relay", "tcp", "tls"] = field(
         "`relay`: through vinfra's own two SSH logins. `tcp`: straight from host to host, faster and readable on the "
-        "way; `tls`: the same, encrypted by libvirt's certificates on both.",
+        "way; `tls`: the same, encrypted by libvirt's certificates on both. The variable `migration_address` of a host "
+        "says where others reach it, if not where vinfra does.",
         default="relay",
     )
     shared: tuple[Text, ...] = field("Pools whose volumes both hosts see, so that they stay.", default=())

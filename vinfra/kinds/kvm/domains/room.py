@@ -11,7 +11,7 @@ from vinfra.model.kind import Answers, Store
 
 
 def storage(desired: shape.Spec) -> Mapping[str, int]:
-    """What its own volumes may grow to, by pool; one without a size is as large as its image, which is not known yet."""
+    """What its own volumes may grow to, by pool. One without a size is as large as its image: not known yet."""
     assert isinstance(desired, machine.Spec)
     sizes: Counter[str] = Counter()
     for disk in machine.disks(desired).values():
