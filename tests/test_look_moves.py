@@ -124,13 +124,30 @@ def test_one_that_can_go_nowhere_is_refused_where_it_is(world: World) -> None:
     assert "there is no pool default" in machine(world.plan(THERE)).delta.reason
 
 
-def test_devices_of_its_host_keep_it_there(world: World) -> None:
-    world.apply(HERE)
+@pytest.mark.parametrize(
+    ("device", "runs", "why"),
+    [
+        ("<hostdev mode='subsystem' type='pci'/>", True, "it has devices of its host"),
+        ("<disk><source><encryption/></source></disk>", True, "its disks are encrypted, with a secret of its host"),
+        ("<tpm/>", False, "it is off, and its TPM's state is a file of its host: start it first"),
+        ("<tpm/>", True, ""),
+    ],
+)
+def test_what_it_has_of_its_host_keeps_it_there(world: World, device: str, runs: bool, why: str) -> None:
+    power = "" if runs else "power: stopped, "
+    here, there = (text.replace("memory", f"{power}memory") for text in (HERE, THERE))
+    world.apply(here)
     domain = world.hosts["hv1"].domains["web-01"]
-    domain.live = domain.live.replace("</devices>", "<hostdev mode='subsystem' type='pci'/></devices>")
-    row = machine(world.plan(THERE))
-    assert row.delta.verdict is Verdict.REFUSED
-    assert row.delta.reason == "is on hv1 and is to go to hv2, but it has devices of its host"
+    domain.xml, domain.live = (xml.replace("</devices>", f"{device}</devices>") for xml in (domain.xml, domain.live))
+    row = machine(world.plan(there))
+    assert (row.delta.verdict is Verdict.REFUSED) is bool(why)
+    assert not why or row.delta.reason == f"is on hv1 and is to go to hv2, but {why}"
+
+
+def test_a_limit_that_does_not_name_the_new_host_holds_it(world: World) -> None:
+    world.apply(HERE)
+    assert "--limit does not name that one" in machine(world.plan(THERE, limit="hv1")).delta.reason
+    assert rows(world.plan(THERE, limit="hv*")) == ["move domain:web-01 on hv1"]
 
 
 def test_a_host_that_is_left_is_empty_afterwards_and_stays_so(world: World) -> None:

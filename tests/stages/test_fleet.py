@@ -51,6 +51,17 @@ def test_named_ones_go_first_and_the_others_keep_their_numbers() -> None:
     assert "web-01" in str(found.problems[0])
 
 
+def test_what_a_hypervisor_may_promise_is_said_with_ratios_and_sizes() -> None:
+    def hypervisor(overcommit: str) -> Read:
+        return expanded("count: 1", f"hosts:\n  hv1: {{hypervisor: {{kind: kvm, overcommit: {overcommit}}}}}\n")
+
+    said = hypervisor("{cpu: 8, memory: 1.5, disk: 2, reserved: 4GiB}").field("kvm.hypervisor:hv1/kvm", "overcommit")
+    assert (said.cpu, said.memory, said.disk, said.reserved) == (8.0, 1.5, 2.0, 4 << 30)
+    for wrong in ("{cpu: 0}", "{memory: -1}", "{disk: many}", "{cpu: 101}"):
+        assert "write a number above 0, up to 100" in str(hypervisor(wrong).problems[0])
+    assert "cannot depend on facts" in str(hypervisor("'{{ facts.cpu }}'").problems[0])
+
+
 def test_members_have_the_names_of_a_list_or_a_mapping() -> None:
     assert members(expanded("for_each: [blue, green]")) == ["web-blue", "web-green"]
     named = expanded("for_each: {a: {cpu: 4}}, name: '{{ member.key }}.net', cpu: '{{ member.value.cpu }}'")

@@ -224,7 +224,7 @@ class Look:
         declared_there = {host: (*self.placed[host], *self._around(host)) for host in self.aim.machines}
         sites = sites_of(surveys, declared_there, self.wish, self.aim.movable, self.kinds)
         self.placement = place(self.aim.movable, sites, owner, self.request.leaving)
-        self.moves = Moves(owner, self.placement, self.aim.movable, surveys, self.kinds)
+        self.moves = Moves(owner, self.placement, self.aim.movable, surveys, self.kinds, self.aim.within)
         self._divide(self._placed(bound))
         self.states = finish(surveys, self.placed, search, reader, self.observer, forks)
         self.states = {host: self.moves.unguarded(state) for host, state in self.states.items()}

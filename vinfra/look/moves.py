@@ -1,6 +1,6 @@
 """Machines that go to another host: their rows, what must be there before, what an earlier way left behind. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vinfra.model.action import Action, Impact, Verdict
@@ -19,13 +19,16 @@ from vinfra.stages.discover import Survey
 
 @dataclass(frozen=True)
 class Moves:
-    """What is on the move, as discovered. `movable` are the resources that can move, `surveys` the first answers."""
+    """What is on the move, as discovered. `movable` are the resources that can move, `surveys` the first answers,
+    `within` tells what --limit names.
+    """
 
     owner: str
     placement: Placement
     movable: Sequence[Resource]
     surveys: Mapping[str, Survey]
     kinds: Kinds
+    within: Callable[[str], bool] = lambda _: True
 
     def wanted(self, host: str) -> frozenset[str]:
         """What machines that come to a host refer to: it must be there before."""
@@ -134,6 +137,8 @@ class Moves:
         )
 
     def _obstacle(self, member: str, row: Change, plan: Plan) -> str:
+        if not self.within(self.placement.moving[member][1]):
+            return "--limit does not name that one"
         waits = (one for one in plan.runnable if one.address == Address(GUEST, "", member))
         return "it is not up yet: move it once it has answered" if any(waits) and not row.delta.fields else ""
 

@@ -31,8 +31,12 @@ def _reasons(resource: Resource, notes: Any, place: hardware.Site, scopes: tuple
         yield "it has crashed" if domain.persistent else "libvirt does not keep it: it is transient"
     if tree.find("devices/hostdev") is not None:
         yield "it has devices of its host"
-    if not domain.active and tree.find("os/nvram") is not None:
-        yield "it is off, and its firmware's variables are a file of its host: start it first"
+    if tree.find("devices/disk//encryption") is not None:
+        yield "its disks are encrypted, with a secret of its host"
+    kept = {"os/nvram": "its firmware's variables are", "devices/tpm": "its TPM's state is"}
+    for path, what in kept.items():
+        if not domain.active and tree.find(path) is not None:
+            yield f"it is off, and {what} a file of its host: start it first"
     for disk_name, disk in machine.disks(desired).items():
         if disk.volume is not None and (disk.pool or desired.pool) not in _shared(resource):
             yield f"its disk {disk_name} is the volume {disk.volume}, which is declared for its host"
