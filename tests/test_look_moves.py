@@ -113,6 +113,19 @@ def test_a_run_that_dies_on_the_way_leaves_one_machine_and_the_next_clears_up(
     assert empty(world, other)
 
 
+def test_a_version_that_was_applied_before_clears_up_after_itself_too(world: World) -> None:
+    world.apply(THERE)
+    world.apply(HERE)
+    world.lost = "half"
+    world.apply(THERE)
+    world.lost = ""
+    look = world.look(THERE)
+    assert {mark.digest for mark in world.hosts["hv2"].marks.values()} == {look.wish.blueprint.digest[:16]}
+    world.apply(THERE)
+    assert rows(world.plan(THERE)) == []
+    assert empty(world, "hv1")
+
+
 def test_one_that_can_go_nowhere_is_refused_where_it_is(world: World) -> None:
     world.apply(ONE.replace("on: all", "on: hv1"))
     world.hosts["hv2"].memory = GIB

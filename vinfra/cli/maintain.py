@@ -1,5 +1,6 @@
 """`vinfra maintain`."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from vinfra.cli.options import (
 from vinfra.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from vinfra.cli.output import Output
     from vinfra.model.request import Request
@@ -130,11 +131,8 @@ def maintain(
     Run it again after a failure or a kill: hosts that are done have nothing to do, the one in the middle comes first.
     """
     from vinfra.cli.running import carry_out, must_be_agreed, show_plan
-    from vinfra.text import maintenance
 
-    if (evacuate is Evacuate.MIGRATE) != bool(blueprint):
-        raise UsageError("--evacuate migrate and --blueprint belong together", "name the blueprints of the machines")
-
+    _must_fit(evacuate, blueprint, batch, json)
     if not plan_only:
         must_be_agreed("maintain", yes, json)
     from vinfra import engine
@@ -143,38 +141,55 @@ def maintain(
     upgrade = {"packages": packages.value, "max_age": max_age, "allow_removals": allow_removals} if patch else None
     restart = {"when": reboot.value, "timeout": timeout, "machine_timeout": machine_timeout}
     restart["machines"] = "shutdown" if evacuate is Evacuate.STOP else "refuse"
+    asked = partial(_request, upgrade, restart, _terms(batch, max_fail, monitor, health), inventory, site, forks)
+    output, whole = Output(json), asked(pattern)
+    if plan_only:
+        return show_plan(partial(engine.plan, whole), "maintain", output, full)
+    if evacuate is Evacuate.MIGRATE:
+        leave = [request(file, inventory, extra, var_files, forks=forks, site=site) for file in blueprint or ()]
+        hosts = {host: asked(host) for host in engine.named(whole.inventory, pattern)}
+        return _one_by_one(hosts, leave, output, yes)
+    act = partial(engine.apply, whole)
+    return carry_out(act, "maintain", whole.blueprint, output, yes, Cost.RESTART, skip_refused)
+
+
+def _must_fit(evacuate: Evacuate, blueprint: list[Path] | None, batch: list[str] | None, json: bool) -> None:
+    if (evacuate is Evacuate.MIGRATE) != bool(blueprint):
+        raise UsageError("--evacuate migrate and --blueprint belong together", "name the blueprints of the machines")
     if evacuate is Evacuate.MIGRATE and (batch or ["1"]) != ["1"]:
         raise UsageError("--evacuate migrate takes one host after the other", "leave --batch out")
-    terms = {"batch": batch or ["1"], "max_fail": max_fail, "monitor": monitor}
-    terms |= {"health": maintenance.health(health)} if health else {}
-    text = maintenance.Maintenance(pattern, upgrade, restart, terms).blueprint()
-    asked = _request(text, inventory, site, forks)
-    output = Output(json)
-    if evacuate is Evacuate.MIGRATE and not plan_only:
-        leave = [request(file, inventory, extra, var_files, forks=forks, site=site) for file in blueprint or ()]
-        texts = {
-            host: maintenance.Maintenance(host, upgrade, restart, terms).blueprint()
-            for host in engine.named(asked.inventory, pattern)
-        }
-        return _one_by_one(
-            {host: _request(text, inventory, site, forks) for host, text in texts.items()}, leave, output, yes
+    if evacuate is Evacuate.MIGRATE and json:
+        raise UsageError(
+            "--evacuate migrate is several runs, not one document", "leave --json out; `vinfra runs` has them"
         )
-    if plan_only:
-        return show_plan(partial(engine.plan, asked), "maintain", output, full)
-    act = partial(engine.apply, asked)
-    return carry_out(act, "maintain", asked.blueprint, output, yes, Cost.RESTART, skip_refused)
 
 
-def _request(text: str, inventory: Path | None, site: Path | None, forks: int) -> "Request":
+def _terms(batch: list[str] | None, max_fail: str, monitor: str, health: list[str] | None) -> dict[str, object]:
+    from vinfra.text import maintenance
+
+    terms: dict[str, object] = {"batch": batch or ["1"], "max_fail": max_fail, "monitor": monitor}
+    return terms | ({"health": maintenance.health(health)} if health else {})
+
+
+def _request(
+    upgrade: Mapping[str, object] | None,
+    restart: Mapping[str, object],
+    terms: Mapping[str, object],
+    inventory: Path | None,
+    site: Path | None,
+    forks: int,
+    pattern: str,
+) -> "Request":
     """It owns nothing, so there is nothing to prune."""
     from vinfra.model.request import Request
-    from vinfra.text.maintenance import FILE
+    from vinfra.text.maintenance import FILE, Maintenance
 
+    text = Maintenance(pattern, upgrade, restart, terms).blueprint()
     machines, policies = inventory_file(inventory), site_file(site)
     return Request(Path(FILE), text=text, inventory=machines, site=policies, forks=forks, prune=False)
 
 
-def _one_by_one(hosts: "Mapping[str, Request]", leave: "Sequence[Request]", output: "Output", yes: bool) -> int:
+def _one_by_one(hosts: Mapping[str, "Request"], leave: "Sequence[Request]", output: "Output", yes: bool) -> int:
     """Each host that would restart is left by its machines first. The first that fails is the last."""
     from vinfra import engine
     from vinfra.cli.running import carry_out

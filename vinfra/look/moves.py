@@ -65,7 +65,7 @@ class Moves:
         """The rows of a host; what a way left behind costs nobody anything."""
         return tuple(
             replace(row, delta=replace(row.delta, impact=Impact.LIVE, reason=f"left of its way to {where}"))
-            if row.delta.action is Action.DELETE and (where := self._left(row.address, state))
+            if row.delta.action is Action.DELETE and row.runnable and (where := self._left(row.address, state))
             else row
             for row in rows
         )

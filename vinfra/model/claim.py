@@ -64,7 +64,7 @@ def managed(change: Change) -> tuple[str, ...]:
     )
 
 
-def carried(text: str, change: Change, run: str, who: str) -> list[Mark]:
+def carried(text: str, change: Change, plan: Plan, run: str, who: str) -> list[Mark]:
     """The marks of a machine and its parts as they stand in the marks of the host that it leaves, for the other one."""
     name, address = change.address.name, change.address
     family = address.kind.partition(".")[0]
@@ -73,4 +73,7 @@ def carried(text: str, change: Change, run: str, who: str) -> list[Mark]:
         for mark in parse(text)[0].values()
         if mark.kind.partition(".")[0] == family and (mark.name == name or mark.name.startswith(f"{name}/"))
     ]
-    return [replace(mark, host=change.goes_to, run=run, time=now(), who=who) for mark in found]
+    digest, commit = plan.digest[:16], plan.commit
+    return [
+        replace(mark, host=change.goes_to, digest=digest, commit=commit, run=run, time=now(), who=who) for mark in found
+    ]

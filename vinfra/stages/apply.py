@@ -224,7 +224,7 @@ class _Run:
         raw = here.ask((ReadMarks(),))[ReadMarks()]
         if not raw.ok:
             raise StepFailed(f"the marks on {change.place} cannot be read: {raw.err.strip()}", 1, "")
-        path, marks = path_of(self.plan.blueprint), carried(raw.text, change, self.tools.run, who())
+        path, marks = path_of(self.plan.blueprint), carried(raw.text, change, self.plan, self.tools.run, who())
         own = [mark for mark in marks if mark.blueprint == self.plan.blueprint]
 
         def noted(state: State) -> tuple[Append, ...]:

@@ -130,7 +130,8 @@ def _disks(connection: Connection, domain: Any) -> Iterator[Disk]:
 def _make_sure_of_room(new: Connection, disks: list[Disk]) -> None:
     for name in dict.fromkeys(disk.pool for disk in disks):
         pool = new.storagePoolLookupByName(name)
-        pool.refresh(0)
+        with suppress(libvirt.libvirtError):  # it knows what is free since its last look, and has none during an upload
+            pool.refresh(0)
         needed, free = sum(disk.volume.info()[2] for disk in disks if disk.pool == name), pool.info()[3]
         if needed > free:
             raise Failed(f"pool {name} there has {free >> 20} MiB left, and {needed >> 20} MiB are to come")
