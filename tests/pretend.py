@@ -195,6 +195,12 @@ class World:
     def carry(self, old: str, call: Migrate) -> None:
         """As vinfra moves a machine; `lost` is where the controller dies: "before", "half" or "after" it is there."""
         there = self.hosts[call.to]
+        if call.shared:
+            if self.lost != "before":
+                there.domains[call.name] = self.hosts[old].domains.pop(call.name)
+            if self.lost:
+                raise Unreachable("the controller is gone")
+            return
         assert not any(file.startswith(f"{call.name}-") for file in there.volumes)
         if self.lost == "half":
             own = [file for file in self.hosts[old].volumes if file.startswith(f"{call.name}-")]

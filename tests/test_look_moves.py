@@ -113,6 +113,30 @@ def test_a_run_that_dies_on_the_way_leaves_one_machine_and_the_next_clears_up(
     assert empty(world, other)
 
 
+@pytest.mark.parametrize("lost", ["", "before", "after"])
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("said", [False, True])
+def test_a_disk_that_both_hosts_see_is_never_taken_for_a_copy(world: World, lost: str, back: bool, said: bool) -> None:
+    shared = "migration: {shared: [default]}, memory"
+    here, there = (text.replace("memory", shared) for text in (HERE, THERE))
+    world.hosts["hv2"].pools = world.hosts["hv1"].pools
+    world.apply(here)
+    disks = dict(world.hosts["hv1"].volumes)
+    world.lost = lost
+    world.apply(there)
+    world.lost = ""
+    wish = here if back else there
+    wish = wish if said else wish.replace(shared, "memory")  # somebody took the line away after the kill
+    look = world.look(wish)
+    assert not [row for row in look.plan().changes if row.delta.action is Action.DELETE]
+    if said:
+        world.apply(wish)
+        assert domains(world) == {"hv1": ["web-01"] * back, "hv2": ["web-01"] * (not back)}
+        assert rows(world.plan(wish)) == []
+        assert lost or back or not world.hosts["hv1"].marks
+    assert world.hosts["hv1"].volumes == disks
+
+
 def test_a_version_that_was_applied_before_clears_up_after_itself_too(world: World) -> None:
     world.apply(THERE)
     world.apply(HERE)

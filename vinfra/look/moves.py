@@ -1,6 +1,6 @@
 """Machines that go to another host: their rows, what must be there before, what an earlier way left behind. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vinfra.model.action import Action, Impact, Verdict
@@ -11,7 +11,7 @@ from vinfra.model.change import Change, Delta
 from vinfra.model.discovery import HostState
 from vinfra.model.kind import Kinds, Movable, Scope, Trait, has, removal
 from vinfra.model.machine import DOMAIN, GUEST
-from vinfra.model.mark import Mark, State
+from vinfra.model.mark import SHARED, Mark, State
 from vinfra.model.placement import Placement
 from vinfra.model.plan import Plan
 from vinfra.stages.discover import Survey
@@ -37,11 +37,24 @@ class Moves:
         return frozenset().union(*found)
 
     def rest(self, mark: Mark, host: str) -> str:
-        """Where the machine is that a mark's object was carried along with, leaving this behind; "" if that is not so.
+        """Where the machine is of whose way a mark's object is left, as a copy that may go; "" if that is not so."""
+        where = self._elsewhere(mark, host)
+        return "" if where and self._shares(mark, where) else where
 
-        Both hosts have marks then. A machine that somebody moved himself has none where it is.
+    def _shares(self, mark: Mark, where: str) -> bool:
+        """Whether what lies here may be the very disk that its machine runs on there."""
+        twin = self.surveys[where].state.marks.get(mark.key)
+        shared = any(
+            item.demand and item.demand.shared and item.demand.member == _member(mark) for item in self.movable
+        )
+        return shared or SHARED in mark.identity or (twin is not None and SHARED in twin.identity)
+
+    def _elsewhere(self, mark: Mark, host: str) -> str:
+        """Where the machine of a mark is when it was carried over by us: both hosts have marks of it then.
+
+        A machine that somebody moved himself has none where it is.
         """
-        member = mark.name.partition("/")[0]
+        member = _member(mark)
         where, address = self.placement.where.get(member, ""), Address(DOMAIN, "", member)
         if where in ("", host) or mark.blueprint != self.owner or member in self.placement.moved:
             return ""
@@ -88,7 +101,17 @@ class Moves:
         for row in plan.changes if going else ():
             if has(self.kinds[row.address.kind], Trait.LAZY):
                 rows[row.address] = self._idle(row, going, states)
-        return replace(plan, changes=tuple(rows[row.address] for row in plan.changes))
+        kept = (*plan.kept, *self._doubled())
+        return replace(plan, changes=tuple(rows[row.address] for row in plan.changes), kept=kept)
+
+    def _doubled(self) -> Iterator[Address]:
+        """What has a mark on a host that its machine left or did not reach, and may be what it runs on: only the mark
+        goes.
+        """
+        for host, found in self.surveys.items():
+            for mark in found.state.marks.values():
+                if (where := self._elsewhere(mark, host)) and self._shares(mark, where):
+                    yield Address(mark.kind, host, mark.name)
 
     def _idle(self, row: Change, going: Mapping[str, Change], states: Mapping[str, HostState]) -> Change:
         """An image that only machines stand on that go: it goes after them."""
@@ -161,5 +184,5 @@ class Moves:
         return frozenset(needs | left | {row.address for row in rows if row.place == member})
 
 
-def _member(address: Address) -> str:
-    return address.name.partition("/")[0]
+def _member(thing: Address | Mark) -> str:
+    return thing.name.partition("/")[0]

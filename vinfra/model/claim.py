@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 
 from vinfra.model.action import Action
 from vinfra.model.change import Change
-from vinfra.model.mark import Birth, Mark, State, parse
+from vinfra.model.mark import SHARED, Birth, Mark, State, parse
 from vinfra.model.plan import Plan
 from vinfra.model.spec import declared
+from vinfra.model.step import Migrate
 
 
 def now() -> str:
@@ -67,13 +68,20 @@ def managed(change: Change) -> tuple[str, ...]:
 def carried(text: str, change: Change, plan: Plan, run: str, who: str) -> list[Mark]:
     """The marks of a machine and its parts as they stand in the marks of the host that it leaves, for the other one."""
     name, address = change.address.name, change.address
-    family = address.kind.partition(".")[0]
-    found = [
-        mark
+    family, digest, commit = address.kind.partition(".")[0], plan.digest[:16], plan.commit
+    shared = any(isinstance(call, Migrate) and call.shared for step in change.steps for call in step.calls)
+    also = {SHARED: "yes"} if shared else {}
+    return [
+        replace(
+            mark,
+            host=change.goes_to,
+            identity={**mark.identity, **also},
+            digest=digest,
+            commit=commit,
+            run=run,
+            time=now(),
+            who=who,
+        )
         for mark in parse(text)[0].values()
         if mark.kind.partition(".")[0] == family and (mark.name == name or mark.name.startswith(f"{name}/"))
-    ]
-    digest, commit = plan.digest[:16], plan.commit
-    return [
-        replace(mark, host=change.goes_to, digest=digest, commit=commit, run=run, time=now(), who=who) for mark in found
     ]
