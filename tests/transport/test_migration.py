@@ -11,6 +11,7 @@ import pytest
 
 from tests.transport.conftest import Server, free_port
 from vinfra.errors import TransportError
+from vinfra.model.inventory import Host, Inventory
 from vinfra.transport import migration
 from vinfra.transport.forward import Duplex
 from vinfra.transport.local import LocalWay, SocketStream
@@ -124,3 +125,12 @@ def test_a_pump_ends_with_what_it_pumps() -> None:
     assert not thread.is_alive()
     for sock in (near, far, one, two):
         sock.close()
+
+
+def test_the_way_to_a_machine_leads_through_its_new_host() -> None:
+    web = Host("web-01", jump=("gate", "hv1"))
+    with Connections(Inventory({"web-01": web, "db-01": Host("db-01", jump=("hv3",))}, {})) as connections:
+        for guest in ("web-01", "db-01", "nobody"):
+            connections.follow(guest, "hv1", "hv2")
+        assert connections._machines["web-01"].jump == ("gate", "hv2")
+        assert connections._machines["db-01"].jump == ("hv3",)

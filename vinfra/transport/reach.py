@@ -73,6 +73,13 @@ class Connections:
             self._machines[host.name] = host
         self.forget(host.name)
 
+    def follow(self, guest: str, old: str, new: str) -> None:
+        """A guest is behind another host now: the way to it leads through that one."""
+        with self._lock:
+            machine = self._machines.get(guest)
+        if machine is not None and old in machine.jump:
+            self.join(replace(machine, jump=tuple(new if hop == old else hop for hop in machine.jump)))
+
     def console(self, host: str, domain: str, *, force: bool = False) -> Terminal:
         """The serial console of a domain on a host; `force` takes it from whoever has it. Raises TransportError."""
 
@@ -191,6 +198,8 @@ class Connections:
         address = machine.variables.get(MIGRATION_ADDRESS) or machine.address or machine.name
         migration = _imported("vinfra.transport.migration", here.host)
         result: StepResult = migration.migrate(call, *ends, str(address), limit)
+        if not result.returncode:
+            self.follow(call.name, here.host, call.to)
         return result
 
     def _libvirt(self, session: Session) -> "Libvirt":
