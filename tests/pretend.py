@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -25,7 +26,7 @@ from vinfra.model.plan import Plan
 from vinfra.model.question import Exec as Ask
 from vinfra.model.question import Question, Raw, ReadFile, ReadLibvirt, ReadMarks, ReadTree
 from vinfra.model.request import Consent, Request
-from vinfra.model.step import Append, AwaitGuest, Call, Step, StepResult, Verb, Virt, Write
+from vinfra.model.step import Append, AwaitGuest, Call, Migrate, Step, StepResult, Verb, Virt, Write
 from vinfra.transport.secrets import Secrets
 
 GIB = 1 << 30
@@ -87,6 +88,7 @@ class Host:
         self.hypervisor, self.memory, self.dead, self.delay = hypervisor, 64 * GIB, False, 0.0
         self.lines: list[str] = []
         self.joined: Callable[[Any], None] = lambda _: None
+        self.carried: Callable[[Migrate], None] = lambda _: None
         self.domains: dict[str, Thing] = {}
         self.networks = {"dev": Thing(NETWORK, NETWORK, True)}
         self.pools = {"default": Thing(POOL, POOL, True)}
@@ -110,6 +112,8 @@ class Host:
         for call in step.calls:
             if isinstance(call, AwaitGuest):
                 time.sleep(self.delay)
+            if isinstance(call, Migrate):
+                self.carried(call)
             with self.lock:
                 self._do(call)
         return StepResult(0)
@@ -192,8 +196,9 @@ class World:
         self.asked: list[str] = []
         self.secrets = Secrets()
         self.sick: set[str] = set()
-        for host in self.hosts.values():
-            host.joined = self.join
+        self.lost = ""
+        for name, host in self.hosts.items():
+            host.joined, host.carried = self.join, partial(self.carry, name)
         (folder / "id.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1 test\n")
 
     def reader(self, name: str) -> Host:
@@ -203,6 +208,28 @@ class World:
         return self.hosts[name]
 
     writer = reader
+
+    def carry(self, old: str, call: Migrate) -> None:
+        """As vinfra moves a machine; `lost` is where the controller dies: "before", "half" or "after" it is there."""
+        there = self.hosts[call.to]
+        if call.shared:
+            if self.lost != "before":
+                there.domains[call.name] = self.hosts[old].domains.pop(call.name)
+            if self.lost:
+                raise Unreachable("the controller is gone")
+            return
+        assert not any(file.startswith(f"{call.name}-") for file in there.volumes)
+        if self.lost == "half":
+            own = [file for file in self.hosts[old].volumes if file.startswith(f"{call.name}-")]
+            there.volumes.update({file: self.hosts[old].volumes[file] for file in own})
+        elif self.lost != "before":
+            autostart = self.hosts[old].domains[call.name].autostart
+            kept = dict(self.hosts[old].volumes)
+            self.migrate(call.name, old, call.to, autostart=autostart)
+            if self.lost:
+                self.hosts[old].volumes.update(kept)
+        if self.lost:
+            raise Unreachable("the controller is gone")
 
     def join(self, host: Any) -> None:
         self.hosts.setdefault(host.name, Host(hypervisor=False))

@@ -66,16 +66,6 @@ def test_adding_a_host_moves_nothing(world: World) -> None:
     assert rows(world.plan(WEB, inventory=["hv0", "hv1", "hv2", "hv3"])) == []
 
 
-def test_a_member_on_a_host_that_on_no_longer_names_is_refused_and_not_made_elsewhere(world: World) -> None:
-    world.apply(WEB)
-    narrowed = WEB.replace("on: all", "on: hv1")
-    plan = world.plan(narrowed)
-    assert rows(plan) == ["refused domain:web-02 on no host"]
-    assert "is on hv2, which `on:` does not name" in plan.refused[0].delta.reason
-    world.apply(narrowed)
-    assert domains(world) == {"hv1": ["web-01"], "hv2": ["web-02"]}
-
-
 def test_a_target_is_placed_as_in_the_whole_plan(world: World) -> None:
     world.apply(APART.replace("count: 2", "count: 1"))
     world.hosts["hv2"].memory = 32 * GIB  # on its own it would go where the most room is: beside db-01

@@ -24,6 +24,7 @@ from vinfra.inventories.netbox import Keeping
 from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.registry import kinds as known_kinds
 from vinfra.look.aim import require_declared, selected
+from vinfra.look.evacuation import evacuation as leave
 from vinfra.look.look import Look
 from vinfra.model.backup import Backup
 from vinfra.model.discovery import HostState
@@ -101,6 +102,38 @@ def adopt(request: Request, consent: Consent, observer: Observer = NOBODY, run: 
     with Connections(wish.inventory) as connections:
         look, made = _undisturbed(lambda: Look(request, wish, connections, observer, adopting=True))
         return look.run(judge(made, wish.policies, consent.now()), consent, run)
+
+
+def evacuation(request: Request, pattern: str, observer: Observer = NOBODY, now: datetime | None = None) -> Plan:
+    """What `evacuate` would do. Touches nothing."""
+    request, wish, hosts = _leaving(request, pattern)
+    with Connections(wish.inventory) as connections:
+        look = Look(request, wish, connections, observer)
+        made = leave(look.plan(), look.moves, hosts)
+        return judge(made, wish.policies, now) if now else made
+
+
+def evacuate(request: Request, pattern: str, consent: Consent, observer: Observer = NOBODY, run: str = "") -> Outcome:
+    """Carry the machines of the blueprint's fleets from the hosts of a pattern to others; nothing else is changed."""
+    request, wish, hosts = _leaving(request, pattern)
+    with Connections(wish.inventory) as connections:
+        look, made = _undisturbed(lambda: Look(request, wish, connections, observer))
+        made = leave(made, look.moves, hosts)
+        return look.run(judge(made, wish.policies, consent.now()), consent, run)
+
+
+def named(inventory: Path | None, pattern: str) -> tuple[str, ...]:
+    """The hosts that a pattern names, in their order. Raises UsageError, InputError."""
+    return selected(inventory_of(inventory), pattern)
+
+
+def _leaving(request: Request, pattern: str) -> tuple[Request, Wish, frozenset[str]]:
+    wish = validate(request)
+    hosts = frozenset(selected(wish.inventory, pattern))
+    guests = sorted(host for host in hosts if wish.inventory.hosts[host].connection == "guest")
+    if guests:
+        raise UsageError(f"{guests[0]} is itself a machine of this blueprint", "name the hypervisor that is to be left")
+    return replace(request, leaving=hosts), wish, hosts
 
 
 def facts(inventory: Path | None, pattern: str, forks: int = 50, observer: Observer = NOBODY) -> dict[str, HostState]:

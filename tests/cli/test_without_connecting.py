@@ -78,3 +78,24 @@ def test_the_reference_and_the_schemas_are_written(vinfra: Any, tmp_path: Path) 
     assert (tmp_path / "sch" / "blueprint.schema.json").exists()
     assert json.loads(vinfra("schema", "inventory")[1])["title"] == "inventory"
     assert vinfra("schema", "nosuch")[0] == 1
+
+
+def test_who_migrates_machines_names_their_blueprint_and_takes_one_host_after_the_other(
+    vinfra: Any, blueprint: str
+) -> None:
+    code, _, err = vinfra("maintain", "localhost", "--yes", "--evacuate", "migrate")
+    assert code == 1
+    assert "--evacuate migrate and --blueprint belong together" in err
+    several = ("--evacuate", "migrate", "--blueprint", blueprint, "--batch", "2")
+    code, _, err = vinfra("maintain", "localhost", "--yes", *several)
+    assert code == 1
+    assert "one host after the other" in err
+
+
+def test_an_evacuation_names_a_host(vinfra: Any, blueprint: str) -> None:
+    code, _, err = vinfra("evacuate", "hv9", blueprint, "--yes")
+    assert code == 1
+    assert "unknown host or group 'hv9'" in err
+    code, _, err = vinfra("evacuate", "localhost", blueprint)
+    assert code == 1
+    assert "asks before it acts" in err

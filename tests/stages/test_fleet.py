@@ -38,6 +38,30 @@ def test_members_are_counted_from_one() -> None:
     assert members(expanded("count: '{{ n }}'", extra=("n=2",))) == ["web-01", "web-02"]
 
 
+def test_named_ones_go_first_and_the_others_keep_their_numbers() -> None:
+    assert members(expanded("count: 3, remove: [web-02]")) == ["web-01", "web-03", "web-04"]
+    assert members(expanded("count: 0, remove: [web-01]")) == []
+    assert members(expanded("count: 1, remove: [web-01, web-02]")) == ["web-03"]
+    found = expanded("count: 2, remove: [web-9]")
+    assert "'web-9' is none of its members (web-01 … web-03)" in str(found.problems[0])
+    found = expanded("for_each: [a], remove: [web-a]")
+    assert "`remove:` is for those of `count:`" in str(found.problems[0])
+    assert "write a list" in str(expanded("count: 1, remove: web-01").problems[0])
+    found = expanded("count: 2, remove: [web-01], overrides: {web-01: {cpu: 2}}")
+    assert "web-01" in str(found.problems[0])
+
+
+def test_what_a_hypervisor_may_promise_is_said_with_ratios_and_sizes() -> None:
+    def hypervisor(overcommit: str) -> Read:
+        return expanded("count: 1", f"hosts:\n  hv1: {{hypervisor: {{kind: kvm, overcommit: {overcommit}}}}}\n")
+
+    said = hypervisor("{cpu: 8, memory: 1.5, disk: 2, reserved: 4GiB}").field("kvm.hypervisor:hv1/kvm", "overcommit")
+    assert (said.cpu, said.memory, said.disk, said.reserved) == (8.0, 1.5, 2.0, 4 << 30)
+    for wrong in ("{cpu: 0}", "{memory: -1}", "{disk: many}", "{cpu: 101}"):
+        assert "write a number above 0, up to 100" in str(hypervisor(wrong).problems[0])
+    assert "cannot depend on facts" in str(hypervisor("'{{ facts.cpu }}'").problems[0])
+
+
 def test_members_have_the_names_of_a_list_or_a_mapping() -> None:
     assert members(expanded("for_each: [blue, green]")) == ["web-blue", "web-green"]
     named = expanded("for_each: {a: {cpu: 4}}, name: '{{ member.key }}.net', cpu: '{{ member.value.cpu }}'")
@@ -56,6 +80,10 @@ def test_a_member_may_differ_from_the_others_in_part() -> None:
 def test_a_member_has_no_host_but_a_demand_that_all_its_parts_share() -> None:
     found = expanded("count: 1, cpu: 2, image: tiny, spread: rack, anti_affinity: web")
     demand = Demand("web-01", "web", ("hv1", "hv2"), 2, 1 << 30, "rack", "web")
+    over = expanded("count: 1, anti_affinity: {group: db, over: rack}, disks: {root: 2GiB}")["kvm.domain:web-01"].demand
+    assert over is not None
+    assert (over.apart, over.over, over.disk) == ("db", "rack", (("default", 2 << 30),))
+    assert "group" in str(expanded("count: 1, anti_affinity: {over: rack}").problems[0])
     machine, disk = found["kvm.domain:web-01"], found["kvm.volume:web-01/root"]
     assert machine.demand == disk.demand == demand
     assert not machine.place

@@ -28,6 +28,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "apply": "Make it so.",
         "destroy": "Remove what this blueprint created.",
         "adopt": "Take over what is there already.",
+        "evacuate": "Carry the machines of a host to others, as they run.",
         "retire": "Give up a host that leaves the inventory.",
         "maintain": "Patch hosts and restart those that need it, a batch at a time.",
         "lab": "Throw-away hosts on this machine to try things on.",

@@ -1,5 +1,6 @@
 """`vinfra maintain`."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -8,9 +9,27 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vinfra.cli.commands import new_app
-from vinfra.cli.options import Cost, Forks, Full, Inventory, Json, Site, SkipRefused, Yes, inventory_file, site_file
+from vinfra.cli.options import (
+    Cost,
+    Extra,
+    Forks,
+    Full,
+    Inventory,
+    Json,
+    PlanOnly,
+    Site,
+    SkipRefused,
+    VarFiles,
+    Yes,
+    inventory_file,
+    request,
+    site_file,
+)
+from vinfra.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vinfra.cli.output import Output
     from vinfra.model.request import Request
 
@@ -36,6 +55,7 @@ class Evacuate(StrEnum):
 
     STOP = "stop"
     REFUSE = "refuse"
+    MIGRATE = "migrate"
 
 
 Pattern = Annotated[str, typer.Argument(metavar="PATTERN", help="Hosts, groups or patterns, such as web:!web03.")]
@@ -53,8 +73,15 @@ Reboots = Annotated[
 Machines = Annotated[
     Evacuate,
     typer.Option(
-        "--evacuate", metavar="HOW", help="stop: machines are shut down and started again; refuse: not while some run."
+        "--evacuate",
+        metavar="HOW",
+        help="stop: machines are shut down and started again; refuse: not while some run; migrate: they go elsewhere "
+        "first, a host at a time (--blueprint).",
     ),
+]
+Blueprints = Annotated[
+    list[Path] | None,
+    typer.Option("--blueprint", metavar="FILE", help="Whose machines are carried to other hosts; repeatable."),
 ]
 Batch = Annotated[
     list[str] | None,
@@ -70,7 +97,6 @@ Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="How lon
 MachineTimeout = Annotated[
     str, typer.Option("--machine-timeout", metavar="TIME", help="How long a machine may take to shut down.")
 ]
-PlanOnly = Annotated[bool, typer.Option("--plan-only", "-n", help="Show what would be done; touch nothing.")]
 
 
 @app.command()
@@ -83,6 +109,9 @@ def maintain(
     allow_removals: Removals = False,
     reboot: Reboots = Restart.NEEDED,
     evacuate: Machines = Evacuate.STOP,
+    blueprint: Blueprints = None,
+    extra: Extra = None,
+    var_files: VarFiles = None,
     batch: Batch = None,
     health: Health = None,
     monitor: Monitor = "0s",
@@ -101,9 +130,9 @@ def maintain(
 
     Run it again after a failure or a kill: hosts that are done have nothing to do, the one in the middle comes first.
     """
-    from vinfra.cli.running import carry_out, must_be_agreed
-    from vinfra.text import maintenance
+    from vinfra.cli.running import carry_out, must_be_agreed, show_plan
 
+    _must_fit(evacuate, blueprint, batch, json)
     if not plan_only:
         must_be_agreed("maintain", yes, json)
     from vinfra import engine
@@ -112,36 +141,68 @@ def maintain(
     upgrade = {"packages": packages.value, "max_age": max_age, "allow_removals": allow_removals} if patch else None
     restart = {"when": reboot.value, "timeout": timeout, "machine_timeout": machine_timeout}
     restart["machines"] = "shutdown" if evacuate is Evacuate.STOP else "refuse"
-    terms = {"batch": batch or ["1"], "max_fail": max_fail, "monitor": monitor}
-    terms |= {"health": maintenance.health(health)} if health else {}
-    text = maintenance.Maintenance(pattern, upgrade, restart, terms).blueprint()
-    asked = _request(text, inventory, site, forks)
-    output = Output(json)
+    asked = partial(_request, upgrade, restart, _terms(batch, max_fail, monitor, health), inventory, site, forks)
+    output, whole = Output(json), asked(pattern)
     if plan_only:
-        return _show(asked, output, full)
-    act = partial(engine.apply, asked)
-    return carry_out(act, "maintain", asked.blueprint, output, yes, Cost.RESTART, skip_refused)
+        return show_plan(partial(engine.plan, whole), "maintain", output, full)
+    if evacuate is Evacuate.MIGRATE:
+        leave = [request(file, inventory, extra, var_files, forks=forks, site=site) for file in blueprint or ()]
+        hosts = {host: asked(host) for host in engine.named(whole.inventory, pattern)}
+        return _one_by_one(hosts, leave, output, yes)
+    act = partial(engine.apply, whole)
+    return carry_out(act, "maintain", whole.blueprint, output, yes, Cost.RESTART, skip_refused)
 
 
-def _request(text: str, inventory: Path | None, site: Path | None, forks: int) -> "Request":
+def _must_fit(evacuate: Evacuate, blueprint: list[Path] | None, batch: list[str] | None, json: bool) -> None:
+    if (evacuate is Evacuate.MIGRATE) != bool(blueprint):
+        raise UsageError("--evacuate migrate and --blueprint belong together", "name the blueprints of the machines")
+    if evacuate is Evacuate.MIGRATE and (batch or ["1"]) != ["1"]:
+        raise UsageError("--evacuate migrate takes one host after the other", "leave --batch out")
+    if evacuate is Evacuate.MIGRATE and json:
+        raise UsageError(
+            "--evacuate migrate is several runs, not one document", "leave --json out; `vinfra runs` has them"
+        )
+
+
+def _terms(batch: list[str] | None, max_fail: str, monitor: str, health: list[str] | None) -> dict[str, object]:
+    from vinfra.text import maintenance
+
+    terms: dict[str, object] = {"batch": batch or ["1"], "max_fail": max_fail, "monitor": monitor}
+    return terms | ({"health": maintenance.health(health)} if health else {})
+
+
+def _request(
+    upgrade: Mapping[str, object] | None,
+    restart: Mapping[str, object],
+    terms: Mapping[str, object],
+    inventory: Path | None,
+    site: Path | None,
+    forks: int,
+    pattern: str,
+) -> "Request":
     """It owns nothing, so there is nothing to prune."""
     from vinfra.model.request import Request
-    from vinfra.text.maintenance import FILE
+    from vinfra.text.maintenance import FILE, Maintenance
 
+    text = Maintenance(pattern, upgrade, restart, terms).blueprint()
     machines, policies = inventory_file(inventory), site_file(site)
     return Request(Path(FILE), text=text, inventory=machines, site=policies, forks=forks, prune=False)
 
 
-def _show(asked: "Request", output: "Output", full: bool) -> int:
-    from datetime import UTC, datetime
-
+def _one_by_one(hosts: Mapping[str, "Request"], leave: "Sequence[Request]", output: "Output", yes: bool) -> int:
+    """Each host that would restart is left by its machines first. The first that fails is the last."""
     from vinfra import engine
-    from vinfra.report.as_json import plan_document
-    from vinfra.report.progress import Progress
-    from vinfra.report.terminal import plan_lines
+    from vinfra.cli.running import carry_out
+    from vinfra.model.action import Impact
 
-    with Progress(output.progress_console) as progress:
-        found = engine.plan(asked, progress, now=datetime.now(UTC))
-    output.lines(plan_lines(found, output.width, full))
-    output.document(plan_document(found, "maintain"))
-    return int(found.exit_code)
+    for host, asked in hosts.items():
+        planned = engine.plan(asked)
+        if planned.impact >= Impact.RESTART or planned.refused:
+            for blueprint in leave:
+                act = partial(engine.evacuate, blueprint, host)
+                if code := carry_out(act, "evacuate", blueprint.blueprint, output, yes, Cost.LIVE, False):
+                    return code
+        act = partial(engine.apply, asked)
+        if code := carry_out(act, "maintain", asked.blueprint, output, yes, Cost.RESTART, False):
+            return code
+    return 0

@@ -60,6 +60,7 @@ Supersede = Annotated[
 ]
 Full = Annotated[bool, typer.Option("--full", help="Every host and every changed line, nothing folded.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where nobody can answer.")]
+PlanOnly = Annotated[bool, typer.Option("--plan-only", "-n", help="Show what would be done; touch nothing.")]
 SkipRefused = Annotated[bool, typer.Option("--skip-refused", help="Do the rest when something is refused.")]
 
 

@@ -13,6 +13,8 @@ from vinfra.cli.output import Output
 from vinfra.errors import UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from vinfra.model.outcome import Observer, Outcome
     from vinfra.model.plan import Plan
     from vinfra.model.request import Consent
@@ -87,6 +89,21 @@ def carry_out(act: "Act", command: str, file: Path, output: Output, yes: bool, c
     if journal.trouble:
         output.warn(journal.trouble)
     return int(outcome.exit_code)
+
+
+def show_plan(look: "Callable[[Observer, datetime], Plan]", command: str, output: Output, full: bool) -> int:
+    """What a command would do; returns the exit code."""
+    from datetime import UTC, datetime
+
+    from vinfra.report.as_json import plan_document
+    from vinfra.report.progress import Progress
+    from vinfra.report.terminal import plan_lines
+
+    with Progress(output.progress_console) as progress:
+        found = look(progress, datetime.now(UTC))
+    output.lines(plan_lines(found, output.width, full))
+    output.document(plan_document(found, command))
+    return int(found.exit_code)
 
 
 def _noted(plan: "Plan", lines: Sequence[str]) -> "Plan":

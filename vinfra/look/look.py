@@ -17,8 +17,10 @@ from vinfra.errors import RefusedError, Unreachable, UsageError
 from vinfra.kinds.host import facts as host_facts
 from vinfra.kinds.registry import kinds as known_kinds
 from vinfra.look.aim import Aim, names_of
+from vinfra.look.moves import Moves
 from vinfra.look.ours import Ours
 from vinfra.look.rolled import Standing, rolled, standing, way_back
+from vinfra.look.sites import sites_of
 from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
 from vinfra.model.answer import Later, Present, Unknown
@@ -38,9 +40,9 @@ from vinfra.stages.adopt import adopt
 from vinfra.stages.apply import Tools
 from vinfra.stages.apply import apply as run_plan
 from vinfra.stages.diff import diff, unplaced
-from vinfra.stages.discover import Search, Survey, finish, survey
+from vinfra.stages.discover import Search, finish, survey
 from vinfra.stages.gate import watch
-from vinfra.stages.place import Site, marks_of, place, settled
+from vinfra.stages.place import place, settled
 from vinfra.stages.plan import plan as make_plan
 from vinfra.stages.plan import with_steps
 from vinfra.stages.render import Sources, render
@@ -64,6 +66,7 @@ class Look:
     kinds: Kinds = field(default_factory=known_kinds)
     states: dict[str, HostState] = field(default_factory=dict)
     placement: Placement = field(default_factory=Placement)
+    moves: Moves = field(init=False)
     placed: dict[str, list[Resource]] = field(default_factory=dict)
     neighbours: dict[str, list[Resource]] = field(default_factory=dict)
     _fresh: dict[str, Rows] = field(default_factory=dict)
@@ -83,11 +86,13 @@ class Look:
         self._check_targets()
         shown = {host: state for host, state in self.states.items() if self._shown(state)}
         made = make_plan(self.wish.blueprint.name, shown, changes, self.kinds, self._leftover)
+        made = self.moves.shown(made, self.states)
         warnings = (
             *self.wish.blueprint.warnings,
             *self._ours.losses(),
             *self._bystanders(),
             *self._idle(),
+            *self.placement.warnings,
             *made.warnings,
         )
         made = replace(
@@ -132,7 +137,8 @@ class Look:
             undo=self._undo,
         )
         dead = {host for host, lease in self.held.items() if died(lease.holder)}  # taking its lease clears up after it
-        busy = ({row.place for row in plan.runnable} | dead) & self.states.keys()
+        places = {host for row in plan.runnable for host in (row.place, row.goes_to)}
+        busy = (places | dead) & self.states.keys()
         with leases:
             leases.take({host: self.states[host].lease for host in busy if self._read(host)})
             return Outcome(run, plan, *run_plan(plan, tools, self.observer))
@@ -166,7 +172,8 @@ class Look:
 
     def _leftover(self, mark: Mark, address: Address) -> bool:
         """Whether a mark's object left this blueprint, is aimed at, and is needed by nothing here any more."""
-        if not self._ours.left(mark, address) or not self.aim.aimed(Resource(address, None)):
+        left = self._ours.left(mark, address) or (self.request.prune and self.moves.rest(mark, address.host))
+        if not left or not self.aim.aimed(Resource(address, None)):
             return False
         # While a machine has no place, nobody knows whether an image of its is needed here.
         unsettled = self._ours.lazy(address) and bool(self.placement.unknown or self.placement.refused)
@@ -199,7 +206,12 @@ class Look:
 
     def _discover(self) -> None:
         """Everything but the virtual machines, then those that are up."""
-        search, reader, forks, owner = self._search(), self.connections.reader, self.request.forks, self._owner
+        search, reader, forks, owner = (
+            self._search(),
+            self.connections.reader,
+            self.request.forks,
+            self.wish.blueprint.name,
+        )
         declared: dict[str, list[Resource]] = {host: [] for host in self.wish.inventory.hosts}
         for resource in self.wish.resources:
             if not resource.demand:
@@ -209,10 +221,13 @@ class Look:
         asked = {host: [*self.placed[host], *self.aim.movable] for host in self.aim.machines}
         surveys = survey(asked, search, reader, self.observer, forks)
         self._ours.judge(surveys.values())
-        sites = {host: self._site(found, owner) for host, found in surveys.items()}
-        self.placement = place(self.aim.movable, sites, owner)
+        declared_there = {host: (*self.placed[host], *self._around(host)) for host in self.aim.machines}
+        sites = sites_of(surveys, declared_there, self.wish, self.aim.movable, self.kinds)
+        self.placement = place(self.aim.movable, sites, owner, self.request.leaving)
+        self.moves = Moves(owner, self.placement, self.aim.movable, surveys, self.kinds, self.aim.within)
         self._divide(self._placed(bound))
         self.states = finish(surveys, self.placed, search, reader, self.observer, forks)
+        self.states = {host: self.moves.unguarded(state) for host, state in self.states.items()}
         self._join(self.states.values())
         guests = {
             host: [item for item in items if item.address in self.aim.wanted]
@@ -237,24 +252,6 @@ class Look:
             self.placed[host] = wanted
             self.neighbours[host] = [item for item in items if item.address not in known]
 
-    @property
-    def _owner(self) -> str:
-        return self.wish.blueprint.name
-
-    def _site(self, found: Survey, owner: str) -> Site:
-        facts = found.state.facts
-        formerly = self.wish.blueprint.formerly
-        return Site(
-            host=found.host,
-            error=found.error,
-            found=found.found,
-            tenants=[replace(one, owner=owner) if one.owner in formerly else one for one in found.tenants],
-            marks=marks_of(found.state.marks.values(), owner),
-            labels=self._host(found.host).variables,
-            cpus=(facts.get("cpu") or {}).get("count"),
-            memory=(facts.get("memory") or {}).get("total"),
-        )
-
     def _placed(self, bound: Mapping[str, Sequence[Resource]]) -> dict[str, list[Resource]]:
         """Each host's resources with what was placed there, without the images that nothing there needs."""
         found = {host: list(items) for host, items in bound.items()}
@@ -266,6 +263,7 @@ class Look:
             known = {item.address.reference: item.address for item in items}
             items[:] = [settled(item, host, known) if item.demand else item for item in items]
             needed = frozenset().union(*(item.needs | item.after for item in items))
+            needed |= {known[name] for name in self.moves.wanted(host) if name in known}
             items[:] = [item for item in items if not item.lazy or item.address in needed]
         return found
 
@@ -308,6 +306,7 @@ class Look:
         changes: dict[str, tuple[Change, ...]] = {}
         for host, state in self.states.items():
             rows = diff(state, self.kinds, owner, coming, self.placement.moved, self._behind)
+            rows = self.moves.cleared(rows, state)
             changes[host] = self._told(tuple(row for row in rows if self._asked_for(row)), state)
             if self.aim.within(host):
                 coming |= {change.address for change in changes[host] if change.runnable}

@@ -61,6 +61,8 @@ def way_back(change: Change, kinds: Kinds, states: Mapping[str, HostState]) -> U
     kind = kinds[change.address.kind]
     if not isinstance(kind, Reversible):
         return f"{change.address.kind} has no way back"
+    if change.goes_to:
+        return f"what was carried over to {change.goes_to} is not carried back"
     if change.delta.action in (Action.ADOPT, Action.MOVE):
         return Undo()
     return kind.undo(change, states[change.place].scopes(kinds)[change.address.kind])

@@ -82,7 +82,8 @@ class Demand:
 
     `member` is its name, `fleet` the name of the fleet it belongs to, `hosts` are the candidates in inventory order.
     `cpu` counts virtual CPUs, `memory` bytes. `spread` is "host" or a variable of hosts (`rack`) over whose values the
-    fleet is spread evenly. Machines with the same `apart` ("" for none) never share a host.
+    fleet is spread evenly. Machines with the same `apart` ("" for none) never share a value of `over`, "host" or such a
+    variable. `disk` is what its own volumes may grow to, by pool.
     """
 
     member: str
@@ -92,6 +93,10 @@ class Demand:
     memory: int
     spread: str = "host"
     apart: str = ""
+    over: str = "host"
+    disk: tuple[tuple[str, int], ...] = ()
+    path: str = "relay"
+    shared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

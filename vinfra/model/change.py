@@ -60,6 +60,7 @@ class Change:
     something to happen, so the other changes of its host run on meanwhile. `came_from` is the host that it was marked
     on until somebody moved it, `marks` are all that its host has of it, of whichever blueprint; `mark` is the one that
     says why a row is this blueprint's to do: what left it. `held` is its verdict as it was before a policy refused it.
+    `goes_to` is the host that its last step carries it over to, with all that is a part of it; its marks follow.
     A row with verdict LATER is an upper bound: at apply `first` makes it clear, if there is a way; then it is read
     again, and does at most these fields. One that `happens` is no object: it leaves no mark.
     """
@@ -79,6 +80,7 @@ class Change:
     waits: bool = False
     happens: bool = False
     came_from: str = ""
+    goes_to: str = ""
     marks: tuple[Mark, ...] = ()
     fleet: str = ""
     held: Verdict | None = None

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 
 from vinfra.model.action import Action
 from vinfra.model.change import Change
-from vinfra.model.mark import Birth, Mark, State
+from vinfra.model.mark import SHARED, Birth, Mark, State, parse
 from vinfra.model.plan import Plan
 from vinfra.model.spec import declared
+from vinfra.model.step import Migrate
 
 
 def now() -> str:
@@ -62,3 +63,25 @@ def managed(change: Change) -> tuple[str, ...]:
     return tuple(
         sorted(name for name, value in change.desired if value is not None and (name != "secret" or value is True))
     )
+
+
+def carried(text: str, change: Change, plan: Plan, run: str, who: str) -> list[Mark]:
+    """The marks of a machine and its parts as they stand in the marks of the host that it leaves, for the other one."""
+    name, address = change.address.name, change.address
+    family, digest, commit = address.kind.partition(".")[0], plan.digest[:16], plan.commit
+    shared = any(isinstance(call, Migrate) and call.shared for step in change.steps for call in step.calls)
+    also = {SHARED: "yes"} if shared else {}
+    return [
+        replace(
+            mark,
+            host=change.goes_to,
+            identity={**mark.identity, **also},
+            digest=digest,
+            commit=commit,
+            run=run,
+            time=now(),
+            who=who,
+        )
+        for mark in parse(text)[0].values()
+        if mark.kind.partition(".")[0] == family and (mark.name == name or mark.name.startswith(f"{name}/"))
+    ]

@@ -15,6 +15,7 @@ from vinfra.model.answer import Answer
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, Undo
 from vinfra.model.mark import Mark
+from vinfra.model.placement import Promise
 from vinfra.model.question import Question, Raw
 from vinfra.model.step import Step
 
@@ -128,6 +129,61 @@ class Machines(Protocol):
 
     def tenants(self, answers: "Answers") -> Iterable[Tenant]:
         """Every machine on a host, from the answers of the first round."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A pool of volumes on a host, in bytes: what it can hold, and what its volumes may grow to."""
+
+    size: int
+    promised: int
+
+
+@runtime_checkable
+class Stores(Protocol):
+    """A kind whose objects take room in pools."""
+
+    def storage(self, desired: shape.Spec) -> Mapping[str, int]:
+        """What an object's own volumes may grow to, by pool."""
+        ...
+
+    def stores(self, answers: "Answers") -> Mapping[str, Store]:
+        """The pools of a host, from the answers of the first round."""
+        ...
+
+
+@runtime_checkable
+class Choosy(Protocol):
+    """A kind whose objects need what not every host has: they are placed where nothing is missing."""
+
+    def unfit(self, desired: shape.Spec, facts: Mapping[str, Any]) -> str:
+        """What a host with these facts lacks for it, as in `hv1 has no huge pages of 1GiB`: "has no …"; "" if it fits.
+
+        Facts that are not known speak against no host.
+        """
+        ...
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """A kind of machines that can be carried over to another host, all that they are made of with them."""
+
+    def stays(self, resource: Resource, answers: tuple[Answer, Answer], scopes: tuple[Scope, Scope]) -> str:
+        """Why one cannot go from the first host to the second, in a clause: "its new host has no pool fast"."""
+        ...
+
+    def carry(self, resource: Resource, answer: Answer, to: str) -> tuple[Step, str]:
+        """The step that does it, run where it is, and how it goes, in a few words."""
+        ...
+
+
+@runtime_checkable
+class Promises(Protocol):
+    """A kind that says how much of its host may be promised to machines."""
+
+    def promise(self, desired: shape.Spec) -> Promise:
+        """That of this object."""
         ...
 
 

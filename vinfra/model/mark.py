@@ -20,6 +20,7 @@ SECRETS_NAMESPACE = f"{NAMESPACE}/secrets"
 VERSION = 1
 MANY = 10  # complaints about lines
 LARGEST = 64 << 20  # bytes of a file that are read
+SHARED = "shared"  # in a mark's identity: what it marks lies where another host sees it too
 WORN = 2000  # lines of a file that are worth rewriting
 
 

@@ -19,7 +19,8 @@ class Request:
     these may be. `supersede`: also what was applied from a version that this one does not come after. `site` is the
     site file; None for the one beside the inventory, if there is one. `everywhere`: what left the blueprint is looked
     for on every host of the inventory. `text` is the blueprint itself when it is in no file; `blueprint` is then only
-    what it is called.
+    what it is called. `leaving` are
+    hosts that are to be without machines of the blueprint.
     """
 
     blueprint: Path
@@ -36,6 +37,7 @@ class Request:
     site: Path | None = None
     everywhere: bool = False
     text: str = ""
+    leaving: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,28 @@ class Virt:
     part: str = ""
 
 
+class Path(StrEnum):
+    """How a machine gets to another host: through vinfra's own two logins, or straight, readable or encrypted."""
+
+    RELAY = "relay"
+    TCP = "tcp"
+    TLS = "tls"
+
+
+@dataclass(frozen=True, slots=True)
+class Migrate:
+    """Carry the domain `name` over to the host `to`: as it runs, or what is off as its definition and its files.
+
+    Its volumes go along and are removed here once it is there, but for those in the pools `shared`, which both see.
+    What did not come to its end is taken back: the domain is here as before, and nothing of it is there.
+    """
+
+    name: str
+    to: str
+    path: Path = Path.RELAY
+    shared: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class AwaitGuest:
     """Wait until the domain `name` on this host answers by SSH, with the host key that its own console showed.
@@ -170,6 +192,8 @@ class Hold:
     dead: str = ""
     seconds: int = SECONDS
 
+
+ELSEWHERE = (Virt, AwaitGuest, Migrate)  # the calls that are not for a shell
 
 HELD, CHANGED = 76, 77  # exit statuses of Hold
 
@@ -213,7 +237,7 @@ class Reboot:
     seconds: float = 600.0
 
 
-Call = Exec | Write | Append | Shell | Virt | AwaitGuest | Hold | Guard | Reboot
+Call = Exec | Write | Append | Shell | Virt | AwaitGuest | Migrate | Hold | Guard | Reboot
 
 
 @dataclass(frozen=True, slots=True)

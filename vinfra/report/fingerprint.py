@@ -59,6 +59,7 @@ class Row(Found):
 
     movable: bool
     came_from: str
+    goes_to: str = ""
     action: str
     verdict: str
     impact: str
@@ -102,7 +103,7 @@ def hosts_of(
         known.add(found.where)
         told |= {found.address.partition(":")[2]} if found.address.startswith(f"{GUEST}:") else set()
     known |= {row.came_from for row in rows}
-    made = any(row.movable and row.action == Action.CREATE.name.lower() for row in rows)
+    made = any(row.movable and (row.goes_to or row.action == Action.CREATE.name.lower()) for row in rows)
     return None if made or (known | units) & guests - told else frozenset(known - {""})
 
 
@@ -219,6 +220,7 @@ def _row(change: Change, salt: str) -> Row:
         **_found(change, salt),
         movable=not change.address.host,
         came_from=change.came_from,
+        goes_to=change.goes_to,
         action=delta.action.name.lower(),
         verdict=(change.held or delta.verdict).name.lower(),
         impact=str(delta.impact),

@@ -16,7 +16,7 @@ from vinfra.model.action import Action, Verdict
 from vinfra.model.address import Address
 from vinfra.model.bound import beyond
 from vinfra.model.change import Change, Undo
-from vinfra.model.claim import identity, marks_of, now
+from vinfra.model.claim import carried, identity, marks_of, now
 from vinfra.model.discovery import Marks
 from vinfra.model.mark import Birth, Mark, State, compact, path_of
 from vinfra.model.outcome import ChangeOutcome, Observer, Status
@@ -213,10 +213,45 @@ class _Run:
             raise _Beyond(more)
         return change
 
+    def _carry(self, change: Change, last: Step) -> None:
+        """What is to be done where it is, then the way; its marks are claimed there before, and released here after.
+
+        A run that is cut off leaves it on one of the two, with a mark there, and the next one clears up on the other.
+        """
+        if before := change.steps[:-1]:
+            self._steps(replace(change, steps=before, goes_to=""), created=False)
+        here, there = self.tools.writer(change.place), self.tools.writer(change.goes_to)
+        raw = here.ask((ReadMarks(),))[ReadMarks()]
+        if not raw.ok:
+            raise StepFailed(f"the marks on {change.place} cannot be read: {raw.err.strip()}", 1, "")
+        path, marks = path_of(self.plan.blueprint), carried(raw.text, change, self.plan, self.tools.run, who())
+        own = [mark for mark in marks if mark.blueprint == self.plan.blueprint]
+
+        def noted(state: State) -> tuple[Append, ...]:
+            return tuple(Append(path, replace(mark, state=state).line()) for mark in own)
+
+        self._told(there, "note what comes", noted(State.CLAIMED))
+        try:
+            self._step(change, last)
+        except StepFailed:
+            self._told(there, "note that it did not come", noted(State.RELEASED))
+            raise
+        self._told(there, "note what came", noted(State.OWNED))
+        self._told(here, "release marks", noted(State.RELEASED))
+
+    @staticmethod
+    def _told(writer: Writer, summary: str, calls: tuple[Append, ...]) -> None:
+        result = writer.run(Step(summary, calls)) if calls else None
+        if result and result.returncode:
+            raise StepFailed(f"{summary}: {result.err.strip()}", result.returncode, result.err)
+
     def _steps(self, change: Change, *, created: bool) -> None:
         if change.happens:
             for step in change.steps:
                 self._step(change, step)
+            return
+        if change.goes_to:
+            self._carry(change, *change.steps[-1:])
             return
         steps = change.steps or (Step("note the owner", ()),)
         if steps[-1].risks_access:  # what the host takes back must not be noted as done

@@ -19,7 +19,7 @@ from vinfra.model.answer import Answer, Unknown
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Delta
 from vinfra.model.discovery import HostState, Marks
-from vinfra.model.kind import Composite, FactsReader, Kinds, Machines, Tenant
+from vinfra.model.kind import Composite, FactsReader, Kinds, Machines, Store, Stores, Tenant
 from vinfra.model.lease import LEASE
 from vinfra.model.mark import DIRECTORY, VERSION, Mark, parse, worn
 from vinfra.model.outcome import Observer
@@ -62,7 +62,7 @@ class Survey:
     """One host after the first round: who it is, whose things are on it, and what of that can move.
 
     `error` says why it could not be read. `found` holds the first answers about what has no host yet, `tenants` the
-    machines on it.
+    machines on it, `stores` its pools.
     """
 
     host: str
@@ -70,6 +70,7 @@ class Survey:
     answers: dict[Question, Raw] = field(default_factory=dict)
     found: Mapping[Address, Answer] = field(default_factory=dict)
     tenants: tuple[Tenant, ...] = ()
+    stores: Mapping[str, Store] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -162,7 +163,7 @@ def _first(host: str, wanted: tuple[Resource, ...], search: Search, reader: Read
     machines = {name for name in movable if isinstance(search.kinds[name], Machines)}
     views = {name: view for name, view in state.scopes(search.kinds).items() if name in machines}
     found = _read(views, search.kinds, answers)
-    return Survey(host, state, answers, found, tuple(_tenants(search.kinds, answers)))
+    return Survey(host, state, answers, found, tuple(_tenants(search.kinds, answers)), _stores(search.kinds, answers))
 
 
 def _tenants(kinds: Kinds, answers: Mapping[Question, Raw]) -> Iterator[Tenant]:
@@ -170,6 +171,12 @@ def _tenants(kinds: Kinds, answers: Mapping[Question, Raw]) -> Iterator[Tenant]:
     for kind in kinds.values():
         if isinstance(kind, Machines):
             yield from kind.tenants(answers)
+
+
+def _stores(kinds: Kinds, answers: Mapping[Question, Raw]) -> Mapping[str, Store]:
+    return {
+        name: one for kind in kinds.values() if isinstance(kind, Stores) for name, one in kind.stores(answers).items()
+    }
 
 
 def _rest(found: Survey, wanted: tuple[Resource, ...], search: Search, reader: Reader) -> HostState:

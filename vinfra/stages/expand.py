@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from vinfra.model.address import Address
 from vinfra.model.blueprint import Blueprint, Declaration, Demand, Resource
 from vinfra.model.inventory import Inventory
-from vinfra.model.kind import Composite, Kind, Kinds, Machines, Trait, has
+from vinfra.model.kind import Composite, Kind, Kinds, Machines, Stores, Trait, has
 from vinfra.model.machine import GUEST
 from vinfra.model.source import Position, Problem
 from vinfra.model.values import TYPED
@@ -165,9 +165,12 @@ class _Expansion:
         if item.desired is None or not isinstance(machine, Machines):
             return
         cpu, memory = machine.demand(item.desired)
+        disk = machine.storage(item.desired).items() if isinstance(machine, Stores) else ()
         item = self._referring(item, self.kinds[declaration.kind], declaration.name)
         name = declaration.path[-1]
-        demand = Demand(declaration.name, name, hosts, cpu, memory, fleet.spread, fleet.anti_affinity)
+        where = (fleet.spread, *fleet.apart, tuple(disk))
+        way = dict(fleet.migration) if fleet.migration else {}
+        demand = Demand(declaration.name, name, hosts, cpu, memory, *where, **way)
         self._wish(declaration, item, ANYWHERE, demand)
 
     def _referring(self, item: Item, kind: Kind, name: str) -> Item:

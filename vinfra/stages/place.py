@@ -12,17 +12,17 @@ from typing import Any
 from vinfra.model.address import Address
 from vinfra.model.answer import Answer, Later, Present, Unknown
 from vinfra.model.blueprint import Demand, Resource
-from vinfra.model.kind import Tenant
+from vinfra.model.kind import Store, Tenant
 from vinfra.model.mark import Mark
-from vinfra.model.placement import CPU_RATIO, RESERVED, Placement
-
-GIB = 1 << 30
+from vinfra.model.placement import Placement, Promise
+from vinfra.model.room import HOST, UNLIMITED, Lack, Room, told
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
     """One host as a place for machines. `found` holds what it said of each address that has no host; `marks` are the
     names of this blueprint's own there, by kind; `labels` its variables. Sizes in bytes, None when it did not say.
+    `promise` is what of them machines may get, `unfit` what it lacks for each machine that needs more than room.
     """
 
     host: str
@@ -33,6 +33,9 @@ class Site:
     labels: Mapping[str, Any] = field(default_factory=dict)
     cpus: int | None = None
     memory: int | None = None
+    stores: Mapping[str, Store] = field(default_factory=dict)
+    promise: Promise = field(default_factory=Promise)
+    unfit: Mapping[str, str] = field(default_factory=dict)
 
 
 def marks_of(marks: Iterable[Mark], owner: str) -> frozenset[tuple[str, str]]:
@@ -40,13 +43,18 @@ def marks_of(marks: Iterable[Mark], owner: str) -> frozenset[tuple[str, str]]:
     return frozenset((mark.kind, mark.name) for mark in marks if mark.blueprint == owner)
 
 
-def place(resources: Iterable[Resource], sites: Mapping[str, Site], owner: str) -> Placement:
-    """Where each machine is or goes. `resources` are those with a demand; those of one machine share it."""
+def place(
+    resources: Iterable[Resource], sites: Mapping[str, Site], owner: str, leaving: frozenset[str] = frozenset()
+) -> Placement:
+    """Where each machine is or goes. `resources` are those with a demand; those of one machine share it.
+
+    `leaving` are hosts that are to be without machines: who is there goes elsewhere, and nobody comes.
+    """
     machines: dict[str, list[Resource]] = {}
     for resource in resources:
         if resource.demand:
             machines.setdefault(resource.demand.member, []).append(resource)
-    return _Placing(machines, sites, owner).all()
+    return _Placing(machines, sites, owner, leaving).all()
 
 
 def settled(resource: Resource, host: str, known: Mapping[str, Address]) -> Resource:
@@ -56,67 +64,56 @@ def settled(resource: Resource, host: str, known: Mapping[str, Address]) -> Reso
     return replace(resource, where=host, needs=resource.needs | needs, after=resource.after | after)
 
 
-@dataclass
-class _Room:
-    """What a host still has, and who is there, while places are given."""
-
-    site: Site
-    cpu: float = float("inf")
-    memory: float = float("inf")
-    apart: set[str] = field(default_factory=set)
-    names: set[str] = field(default_factory=set)
-
-    def take(self, demand: Demand) -> None:
-        self.cpu -= demand.cpu
-        self.memory -= demand.memory
-        self.apart |= {demand.apart} - {""}
-
-    def objection(self, demand: Demand) -> str:
-        """Why a machine cannot come here; "" when it can."""
-        if self.site.error:
-            return "cannot be read"
-        if demand.member in self.names:
-            return f"has a domain {demand.member} that is not of this blueprint"
-        if demand.apart in self.apart:
-            return f"has another machine of {demand.apart!r} (anti_affinity)"
-        if demand.memory > self.memory:
-            return f"has {max(0.0, self.memory) / GIB:.1f}GiB of memory left, {demand.memory / GIB:.1f}GiB are needed"
-        if demand.cpu > self.cpu:
-            return f"has {max(0.0, self.cpu):g} virtual CPUs left (4 for each of its own), {demand.cpu} are needed"
-        return ""
-
-
 class _Placing:
-    def __init__(self, machines: Mapping[str, list[Resource]], sites: Mapping[str, Site], owner: str) -> None:
+    def __init__(
+        self, machines: Mapping[str, list[Resource]], sites: Mapping[str, Site], owner: str, leaving: frozenset[str]
+    ) -> None:
         self.machines = machines
         self.sites = sites
         self.owner = owner
+        self.leaving = leaving
         self.rooms = {host: self._room(site) for host, site in sites.items()}
         self.spread: Counter[tuple[str, str]] = Counter()
         self.where: dict[str, str] = {}
         self.moved: dict[str, tuple[str, str]] = {}
+        self.moving: dict[str, tuple[str, str]] = {}
         self.unknown: dict[str, str] = {}
         self.refused: dict[str, str] = {}
+        self.stuck: dict[str, str] = {}
 
     def all(self) -> Placement:
-        """Who is found stays; the others are given the host with the fewest of their fleet and the most room."""
+        """Who is found stays, unless it may not; the others are given the host with the fewest of their fleet and the
+        most room.
+        """
         missing = [demand for demand, parts in self._demands() if not self._kept(demand, parts)]
+        gone = [demand for demand, _ in self._demands() if self._must_go(demand)]
+        for demand in gone:
+            self._move(demand)
         for demand in missing:
             if demand.member not in self.unknown and demand.member not in self.refused:
                 self._fill(demand)
-        return Placement(self.where, self.moved, self.unknown, self.refused)
+        fresh = {*map(self.where.get, (demand.member for demand in missing)), *(to for _, to in self.moving.values())}
+        warnings = tuple(filter(None, (self.rooms[host].overdrawn() for host in self.rooms if host in fresh)))
+        return Placement(self.where, self.moved, self.moving, self.unknown, self.refused, self.stuck, warnings)
 
     def _demands(self) -> list[tuple[Demand, list[Resource]]]:
         return [(parts[0].demand, parts) for parts in self.machines.values() if parts[0].demand]
 
-    def _room(self, site: Site) -> _Room:
+    def _room(self, site: Site) -> Room:
         used_cpu = sum(tenant.cpu for tenant in site.tenants)
         used_memory = sum(tenant.memory for tenant in site.tenants)
-        return _Room(
-            site,
-            cpu=float("inf") if site.cpus is None else site.cpus * CPU_RATIO - used_cpu,
-            memory=float("inf") if site.memory is None else site.memory - RESERVED - used_memory,
-            names={tenant.name for tenant in site.tenants if not self._ours(tenant, site)},
+        promise = site.promise
+        return Room(
+            host=site.host,
+            labels=site.labels,
+            promise=promise,
+            error=site.error,
+            cpu=UNLIMITED if site.cpus is None else site.cpus * promise.cpu - used_cpu,
+            memory=UNLIMITED
+            if site.memory is None
+            else (site.memory - promise.reserved) * promise.memory - used_memory,
+            disk={name: one.size * (promise.disk or 1.0) - one.promised for name, one in site.stores.items()},
+            names=frozenset(tenant.name for tenant in site.tenants if not self._ours(tenant, site)),
         )
 
     def _ours(self, tenant: Tenant, site: Site) -> bool:
@@ -136,25 +133,71 @@ class _Placing:
         marked = [host for host, site in self.sites.items() if site.marks & names]
         if len(there) > 1:
             self.refused[member] = f"is on {' and on '.join(there)}; remove one of the two by hand"
-        elif there and there[0] not in demand.hosts:
+        elif there and there[0] not in demand.hosts and not self._marked(machine, there[0]):
             advice = "name that host, or move it there yourself (virsh migrate)"
-            self.refused[member] = f"is on {there[0]}, which `on:` does not name; {advice}"
+            self.refused[member] = f"is on {there[0]}, which `on:` does not name, without a mark of ours; {advice}"
         elif there:
             self._stay(demand, there[0])
             before = [host for host in marked if host != there[0]]
-            if (machine.kind, machine.name) not in self.sites[there[0]].marks and before:
+            if not self._marked(machine, there[0]) and before:
                 self.moved[member] = (before[0], there[0])
         else:
             return self._begun(demand, machine, marked)
         return True
 
+    def _marked(self, machine: Address, host: str) -> bool:
+        return (machine.kind, machine.name) in self.sites[host].marks
+
     def _stay(self, demand: Demand, host: str) -> None:
         """Its place is where it is; what it takes is counted among the tenants of that host already."""
+        room = self.rooms[host]
         self._settle(demand, host)
+        for pool, size in demand.disk:
+            if pool in room.disk:
+                room.disk[pool] += size
         for tenant in self.sites[host].tenants:
             if tenant.name == demand.member:
-                self.rooms[host].cpu += tenant.cpu
-                self.rooms[host].memory += tenant.memory
+                room.cpu += tenant.cpu
+                room.memory += tenant.memory
+
+    def _must_go(self, demand: Demand) -> bool:
+        """Whether it is on a host where it may not stay."""
+        host = self.where.get(demand.member)
+        return (
+            host is not None
+            and demand.member not in self.moved
+            and (host not in demand.hosts or (host in self.leaving and self._is_on(demand, host)))
+        )
+
+    def _is_on(self, demand: Demand, host: str) -> bool:
+        machine = self.machines[demand.member][0].address
+        return isinstance(self.sites[host].found.get(machine), Present)
+
+    def _move(self, demand: Demand) -> None:
+        """Give it another host, which its mark does not name yet; it stays where it is until it is carried over."""
+        old = self.where[demand.member]
+        lacks = {host: self._lack(demand, host) for host in demand.hosts if host not in {old, *self.leaving}}
+        free = [host for host, lack in lacks.items() if lack is None]
+        if not free:
+            named = "" if old in self.leaving else ", which `on:` does not name"
+            nowhere = told(lacks) if lacks else "`on:` names no other host"
+            self.stuck[demand.member] = f"is on {old}{named}, and cannot go elsewhere: {nowhere}"
+            return
+        new = min(free, key=lambda host: self._rank(demand, host))
+        self.moving[demand.member] = (old, new)
+        self.rooms[new].take(demand)
+        for label in {self._label(demand, old), f"host {old}"}:
+            self.spread[demand.fleet, label] -= 1
+        for label in {self._label(demand, new), f"host {new}"}:
+            self.spread[demand.fleet, label] += 1
+
+    def _lack(self, demand: Demand, host: str) -> Lack | None:
+        """Why a machine cannot come to a host."""
+        if host in self.leaving:
+            return Lack("is to be without machines")
+        if unfit := self.sites[host].unfit.get(demand.member):
+            return Lack(unfit)
+        return self.rooms[host].lack(demand, tuple(self.rooms.values()))
 
     def _begun(self, demand: Demand, machine: Address, marked: Sequence[str]) -> bool:
         """Whether a machine that nobody has seen must stay with its marks, or cannot be given a place."""
@@ -170,8 +213,8 @@ class _Placing:
                 self.unknown[member] = f"{silent[0]} held it, and does not tell now: {getattr(answer, 'reason', '')}"
         elif blind := self._blind(demand, machine):
             self.unknown[member] = blind
-        elif begun and (objection := self.rooms[begun[0]].objection(demand)):
-            self.refused[member] = f"was begun on {begun[0]}, which {objection}"
+        elif begun and (lack := self._lack(demand, begun[0])):
+            self.refused[member] = f"was begun on {begun[0]}, which {lack.told}"
         elif begun:
             self._settle(demand, begun[0])
         else:
@@ -190,12 +233,11 @@ class _Placing:
         return ""
 
     def _fill(self, demand: Demand) -> None:
-        objections = {host: self.rooms[host].objection(demand) for host in demand.hosts}
+        lacks = {host: self._lack(demand, host) for host in demand.hosts}
         taken = [host for host in demand.hosts if demand.member in self.rooms[host].names]
-        free = [host for host, objection in objections.items() if not objection]
+        free = [host for host, lack in lacks.items() if lack is None]
         if taken or not free:
-            told = "; ".join(f"{host} {objections[host]}" for host in taken or demand.hosts)
-            self.refused[demand.member] = told or "no host is named by `on:`"
+            self.refused[demand.member] = told({host: lacks[host] for host in taken or demand.hosts})
             return
         self._settle(demand, min(free, key=lambda host: self._rank(demand, host)))
 
@@ -207,7 +249,7 @@ class _Placing:
         )
 
     def _label(self, demand: Demand, host: str) -> str:
-        return f"host {host}" if demand.spread == "host" else str(self.sites[host].labels.get(demand.spread, ""))
+        return f"host {host}" if demand.spread == HOST else str(self.sites[host].labels.get(demand.spread, ""))
 
     def _settle(self, demand: Demand, host: str) -> None:
         self.where[demand.member] = host

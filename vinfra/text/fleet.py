@@ -16,6 +16,7 @@ from vinfra.text.template import MEMBER, Variables
 
 MOST = 10_000
 GROUP = "fleets"
+SIZES = ("count", "for_each", "remove")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -28,8 +29,9 @@ def members(fleet: Declaration, top: Mapping[str, Any], complaints: Complaints) 
         complaints.take(Problem(position, pathway((*fleet.path, *pointer)), message))
 
     try:
-        sizes = Variables(fleet.scope, top).render({key: value[key] for key in ("count", "for_each") if key in value})
-        found = list(_counted(sizes, say))
+        sizes = Variables(fleet.scope, top).render({key: value[key] for key in SIZES if key in value})
+        gone = _removed(sizes, say)
+        found = list(_counted(sizes, len(gone), say))
         named = [_named(fleet, value.get("name"), member, top) for member in found]
     except InputError as error:
         told = placed(error, fleet.position, pathway(fleet.path)).problems
@@ -38,7 +40,7 @@ def members(fleet: Declaration, top: Mapping[str, Any], complaints: Complaints) 
     if complaint := _wrong([member.name for member in named]):
         say(("name",) if "name" in value else (), complaint)
         return ()
-    return tuple(named)
+    return tuple(_staying(named, sizes, gone, say))
 
 
 def allowed(fleet: Declaration, top: Mapping[str, Any], complaints: Complaints) -> Impact:
@@ -55,7 +57,36 @@ def allowed(fleet: Declaration, top: Mapping[str, Any], complaints: Complaints) 
         return Impact.NONE  # said already, of its members
 
 
-def _counted(sizes: Mapping[str, Any], say: Callable[[Pointer, str], None]) -> Iterator[Member]:
+def _removed(sizes: Mapping[str, Any], say: Callable[[Pointer, str], None]) -> list[str]:
+    """The names of those that go before any other."""
+    names = sizes.get("remove")
+    if names is None:
+        return []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        say(("remove",), f"write a list of names, not {sort_of(names)}")
+    elif sizes.get("for_each") is not None:
+        say(("remove",), "members of `for_each:` go when they leave it; `remove:` is for those of `count:`")
+    else:
+        return list(dict.fromkeys(map(str, names)))
+    return []
+
+
+def _staying(
+    named: list[Member], sizes: Mapping[str, Any], gone: list[str], say: Callable[[Pointer, str], None]
+) -> Iterator[Member]:
+    """As many as there are to be, without those that go: each keeps the number that it has."""
+    if not named:
+        return
+    known = {member.name for member in named}
+    for name in (name for name in gone if name not in known):
+        some = f"{named[0].name} … {named[-1].name}"
+        say(("remove",), f"{name!r} is none of its members ({some}); one with a higher number goes by itself")
+    staying = [member for member in named if member.name not in gone]
+    yield from staying if sizes.get("count") is None else staying[: int(str(sizes["count"]))]
+
+
+def _counted(sizes: Mapping[str, Any], more: int, say: Callable[[Pointer, str], None]) -> Iterator[Member]:
+    """Everyone who may be one; with `count` so many `more` as others go by name."""
     count, each = sizes.get("count"), sizes.get("for_each")
     if count is not None and each is not None:
         say(("for_each",), "give either `count:` or `for_each:`, not both")
@@ -70,7 +101,7 @@ def _counted(sizes: Mapping[str, Any], say: Callable[[Pointer, str], None]) -> I
     elif not re.fullmatch(r"[0-9]+", str(count)) or int(str(count)) > MOST:
         say(("count",), f"write a whole number from 0 to {MOST}")
     else:
-        yield from (Member("", number) for number in range(1, int(str(count)) + 1))
+        yield from (Member("", number) for number in range(1, int(str(count)) + more + 1))
 
 
 def _named(fleet: Declaration, pattern: Any, member: Member, top: Mapping[str, Any]) -> Member:

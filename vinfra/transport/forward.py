@@ -25,6 +25,10 @@ class Duplex(Protocol):
         """Write all of it. Another side that no longer reads is no error."""
         ...
 
+    def finish(self) -> None:
+        """Say that nothing more is fed; what comes back is still heard."""
+        ...
+
     def hear(self, deadline: float) -> tuple[bytes, bytes] | None:
         """What came, and what it complained about; None at the end. Raises TimeIsUp, TransportError."""
         ...

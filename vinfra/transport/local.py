@@ -36,6 +36,9 @@ class LocalWay:
     def dial(self, *_: object) -> None:
         """There is no way to go."""
 
+    def listen(self, *_: object) -> None:
+        """Nothing comes in by a login."""
+
     def terminal(self, *_: object) -> NoReturn:
         """Nobody needs one here. Raises TransportError."""
         raise TransportError("this host is the machine that vinfra runs on", "use the terminal that you have")
@@ -158,6 +161,10 @@ class SocketStream:
     def feed(self, data: bytes) -> None:
         with suppress(OSError):
             self._sock.sendall(data)
+
+    def finish(self) -> None:
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
 
     def hear(self, deadline: float) -> tuple[bytes, bytes] | None:
         if not self._ready.poll(max(0.0, deadline - time.monotonic()) * 1000):

@@ -14,7 +14,7 @@ from vinfra import mask
 from vinfra.errors import SudoRefused, TransportError, Unreachable
 from vinfra.model.inventory import Host, Inventory
 from vinfra.model.question import Question, Raw
-from vinfra.model.step import AwaitGuest, Step, StepResult, Virt
+from vinfra.model.step import AwaitGuest, Migrate, Step, StepResult, Virt
 from vinfra.model.transport import Reader, Writer
 from vinfra.transport.forward import Forward
 from vinfra.transport.local import LocalWay, local_user
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from vinfra.transport.libvirt import Libvirt
     from vinfra.transport.network import Network
 
+# A variable of a host: where other hosts reach it for `tcp` and `tls`, if not where we do.
+MIGRATION_ADDRESS = "migration_address"
 _LEAVES = 50
 _Result = TypeVar("_Result")
 
@@ -70,6 +72,13 @@ class Connections:
                 return
             self._machines[host.name] = host
         self.forget(host.name)
+
+    def follow(self, guest: str, old: str, new: str) -> None:
+        """A guest is behind another host now: the way to it leads through that one."""
+        with self._lock:
+            machine = self._machines.get(guest)
+        if machine is not None and old in machine.jump:
+            self.join(replace(machine, jump=tuple(new if hop == old else hop for hop in machine.jump)))
 
     def console(self, host: str, domain: str, *, force: bool = False) -> Terminal:
         """The serial console of a domain on a host; `force` takes it from whoever has it. Raises TransportError."""
@@ -171,7 +180,7 @@ class Connections:
         way = self._reach().connector(host)
         return Session(host.name, way, _root(host, way.user, self.secrets), self._limits, self._elsewhere), way
 
-    def _elsewhere(self, session: Session, call: Virt | AwaitGuest, limit: float) -> StepResult:
+    def _elsewhere(self, session: Session, call: Virt | AwaitGuest | Migrate, limit: float) -> StepResult:
         match call:
             case Virt():
                 return self._libvirt(session).run(call, limit)
@@ -180,6 +189,18 @@ class Connections:
                 guests = _imported("vinfra.transport.guests", session.host)
                 result: StepResult = guests.wait(call, session.host, virt, self)
                 return result
+            case Migrate():
+                return self._host(call.to).use(lambda there: self._migrate(session, there, call, limit))
+
+    def _migrate(self, here: Session, there: Session, call: Migrate, limit: float) -> StepResult:
+        ends = ((here, self._libvirt(here)), (there, self._libvirt(there)))
+        machine = self._machines[call.to]
+        address = machine.variables.get(MIGRATION_ADDRESS) or machine.address or machine.name
+        migration = _imported("vinfra.transport.migration", here.host)
+        result: StepResult = migration.migrate(call, *ends, str(address), limit)
+        if not result.returncode:
+            self.follow(call.name, here.host, call.to)
+        return result
 
     def _libvirt(self, session: Session) -> "Libvirt":
         with self._lock:

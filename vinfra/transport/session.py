@@ -13,7 +13,7 @@ from typing import Protocol
 
 from vinfra.errors import LeaseLost, SudoRefused, TransportError, Unreachable
 from vinfra.model.question import Question, Raw
-from vinfra.model.step import AwaitGuest, Step, StepResult, Virt
+from vinfra.model.step import ELSEWHERE, AwaitGuest, Migrate, Step, StepResult, Virt
 from vinfra.transport import probe, shell, steps, sudo
 from vinfra.transport.dialogue import Dialogue, Heard, Process, Script, TimeIsUp
 from vinfra.transport.forward import Duplex
@@ -73,6 +73,13 @@ class Way(Protocol):
         """A TCP connection made there, None where it can as well be made here. Raises TransportError."""
         ...
 
+    def listen(self, port: int, taken: Callable[[Duplex], None]) -> Callable[[], None] | None:
+        """Hand connections to a port of the host's loopback to `taken`, until what is returned is called.
+
+        None where there is no login that could. Raises TransportError.
+        """
+        ...
+
     def terminal(self, command: str, kind: str, size: tuple[int, int]) -> Terminal:
         """A command line, "" for a login shell, on a terminal of that `kind` (TERM), columns and rows; "" for none."""
         ...
@@ -103,10 +110,10 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 # Runs one call that is not for a shell; the limit is in seconds. Raises TransportError.
-Elsewhere = Callable[["Session", Virt | AwaitGuest, float], StepResult]
+Elsewhere = Callable[["Session", Virt | AwaitGuest | Migrate, float], StepResult]
 
 
-def nowhere(session: "Session", call: Virt | AwaitGuest, limit: float) -> StepResult:
+def nowhere(session: "Session", call: Virt | AwaitGuest | Migrate, limit: float) -> StepResult:
     """Stands for `Elsewhere` where there is none."""
     raise TransportError(f"{session.host}: nothing here can {call}")
 
@@ -148,7 +155,7 @@ class Session:
         """
         started = time.monotonic()
         first, out, err, result = 0, "", "", StepResult(0)
-        for remote, calls in groupby(step.calls, lambda call: isinstance(call, Virt | AwaitGuest)):
+        for remote, calls in groupby(step.calls, lambda call: isinstance(call, ELSEWHERE)):
             part = replace(step, calls=tuple(calls))
             result = self._pass_on(part) if remote else self._script(part)
             out, err = (out + result.out)[-steps.KEPT :], (err + result.err)[-steps.KEPT :]
@@ -166,6 +173,10 @@ class Session:
     def dial(self, address: str, port: int, seconds: float) -> Duplex | None:
         """As in `Way.dial`."""
         return self._way.dial(address, port, seconds)
+
+    def listen(self, port: int, taken: Callable[[Duplex], None]) -> Callable[[], None] | None:
+        """As in `Way.listen`."""
+        return self._way.listen(port, taken)
 
     def start(self, command: str) -> Duplex:
         """Start a command as root, with nothing before its own output. Raises TransportError."""
@@ -195,7 +206,7 @@ class Session:
     def _pass_on(self, step: Step) -> StepResult:
         out = ""
         for number, call in enumerate(step.calls):
-            assert isinstance(call, Virt | AwaitGuest)
+            assert isinstance(call, ELSEWHERE)
             result = self._elsewhere(self, call, step.timeout)
             out += result.out
             if result.returncode:

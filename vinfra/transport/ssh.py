@@ -31,12 +31,14 @@ from vinfra.transport.channel import (
     tunnel,
 )
 from vinfra.transport.foreign import FOREIGN, translated
+from vinfra.transport.forward import Duplex
 from vinfra.transport.hostkeys import HostKey, HostKeys
 from vinfra.transport.keys import KeyRing, log_in
 from vinfra.transport.logins import Login
 
 _Opened = TypeVar("_Opened")
 _RETRIES = 4
+LOOPBACK = "127.0.0.1"
 # Encryption that needs no checksum computed in Python comes first.
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 
@@ -76,6 +78,7 @@ class Connector(SSHConnector):
         self._failure: TransportError | None = None
         self._lock = threading.RLock()
         self._transport: paramiko.Transport | None = None
+        self._taken: dict[int, Callable[[Duplex], None]] = {}
 
     def connect(self) -> None:
         """Log in unless that was done. Raises TransportError within the login's time."""
@@ -109,6 +112,28 @@ class Connector(SSHConnector):
     def dial(self, address: str, port: int, seconds: float) -> ChannelStream:
         """A TCP connection that this host makes. Raises TransportError."""
         return self._inside(lambda transport: tcp_stream(transport, (address, port), seconds, str(self._login)))
+
+    def listen(self, port: int, taken: Callable[[Duplex], None]) -> Callable[[], None]:
+        """Hand connections to a port of this host's loopback to `taken`, in a thread each. Raises TransportError."""
+
+        def come(channel: paramiko.Channel, _: object, server: tuple[str, int]) -> None:
+            threading.Thread(target=self._taken[server[1]], args=(ChannelStream(channel),), daemon=True).start()
+
+        def ask(transport: paramiko.Transport) -> None:
+            self._taken[port] = taken
+            try:
+                transport.request_port_forward(LOOPBACK, port, come)  # one handler for all ports of a login
+            except FOREIGN as error:
+                hint = "set `AllowTcpForwarding yes` in its sshd_config"
+                raise translated(error, f"{self._login}: no port {port} for what comes back", hint) from error
+
+        def stop() -> None:
+            self._taken.pop(port, None)
+            with suppress(*FOREIGN):
+                self._connected().cancel_port_forward(LOOPBACK, port)
+
+        self._inside(ask)
+        return stop
 
     def terminal(self, command: str, kind: str, size: tuple[int, int]) -> ChannelTerminal:
         """A command line on a terminal there, "" for a login shell. Raises TransportError."""

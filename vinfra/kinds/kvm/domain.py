@@ -16,7 +16,9 @@ from vinfra.kinds.kvm.domains import (
     hardware,
     live,
     machine,
+    migration,
     preflight,
+    room,
     rows,
     schedule,
 )
@@ -51,6 +53,10 @@ KNOWN_FIRST |= {"snapshots", "snapshot_before"}
 Spec = machine.Spec
 carried = ownership.carried
 own = ownership.own_domain
+storage = room.storage
+stores = room.stores
+stays = migration.stays
+carry = migration.carry
 
 
 def check(name: str, desired: shape.Spec | None) -> str:

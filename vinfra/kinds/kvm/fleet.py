@@ -4,7 +4,9 @@ It has no object of its own: its members are domains, whose fields stand in it b
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from vinfra.kinds.compare import SAME, no_check, no_references, own_identity
 from vinfra.kinds.kvm.domains import machine
@@ -36,6 +38,27 @@ FEWER: dict[str, Any] = {
 }
 
 
+class Apart(BaseModel):
+    """Machines of one group, and the variable of hosts whose values they never share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    group: Text = field("The word that machines which keep apart have in common.", default=...)
+    over: Text = field("What they never share: `host`, or a variable of the hosts such as `rack`.", default="host")
+
+
+class Migration(BaseModel):
+    """How a member gets to another host."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    path: Literal["relay", "tcp", "tls"] = field(
+        "`relay`: through vinfra's own two SSH logins. `tcp`: straight from host to host, faster and readable on the "
+        "way; `tls`: the same, encrypted by libvirt's certificates on both. The variable `migration_address` of a host "
+        "says where others reach it, if not where vinfra does.",
+        default="relay",
+    )
+    shared: tuple[Text, ...] = field("Pools whose volumes both hosts see, so that they stay.", default=())
+
+
 class Own(Shape):
     """What a fleet says beside what its members are."""
 
@@ -60,13 +83,37 @@ class Own(Shape):
         default="host",
         when=PLACED,
     )
-    anti_affinity: Text = field("Machines with the same word here never share a host.", default="", when=PLACED)
+    anti_affinity: Apart | Text = field(
+        "Machines with the same word here never share a host; with `{group, over}` never a rack or a zone: a value of "
+        "that variable of the hosts.",
+        default="",
+        when=PLACED,
+        examples=("db", {"group": "db", "over": "rack"}),
+    )
+    migration: Migration | None = field(
+        "How a member gets to another host when `on` no longer names its own, or a host is evacuated: "
+        "`{path, shared}`; with its disks and through vinfra's logins, unless said.",
+        compared=False,
+        examples=({"path": "tls", "shared": ["nfs"]},),
+    )
+    remove: tuple[Text, ...] | None = field(
+        "Members that go, by name: `count` others stay or come, and none gets another number. Without it the highest "
+        "numbers go first.",
+        **FEWER,
+        examples=(["web-02"],),
+    )
     rollout: Rollout | None = field(
         "How a change is rolled out over the members, as under a host pattern: in which batches, and what must hold "
         "before the next.",
         compared=False,
         examples=({"batch": "25%", "monitor": "10s", "health": ["ssh", {"tcp": 80}]},),
     )
+
+    @property
+    def apart(self) -> tuple[str, str]:
+        """Which machines its own keep apart from ("" for none), and over what."""
+        word = self.anti_affinity
+        return (word.group, word.over) if isinstance(word, Apart) else (word, "host")
 
 
 class Spec(Own, machine.Spec):

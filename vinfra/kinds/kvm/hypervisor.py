@@ -7,7 +7,7 @@ from typing import Literal
 
 from vinfra.kinds.compare import SAME, bringers, deleted, later, own_identity, refused, updated
 from vinfra.kinds.host.facts import virtualization
-from vinfra.kinds.kvm.hypervisors import acceleration, daemon, needs, nesting
+from vinfra.kinds.kvm.hypervisors import acceleration, daemon, needs, nesting, overcommit
 from vinfra.kinds.kvm.reading.virsh import CAPABILITIES, DOMAINS, NO_SUCH_PROGRAM, found
 from vinfra.model import spec as shape
 from vinfra.model.action import Action, Impact
@@ -35,7 +35,7 @@ GROUPS = ("libvirt", "kvm")
 DEVICE = Ask(("test", "-e", virtualization.DEVICE))
 
 
-class Spec(shape.Spec):
+class Spec(overcommit.Promising):
     """What makes a host a hypervisor: packages, a daemon that runs, and guests that were seen to run."""
 
     kind: Literal["kvm"] = field("Which hypervisor.", default=..., compared=False)
@@ -60,14 +60,15 @@ def check(name: str, desired: shape.Spec | None) -> str:
         return f"a host has one hypervisor, and it is called {OBJECT}"
     if not isinstance(desired, Spec):
         return ""
-    if "users" in desired.deferred:
-        return "users cannot depend on facts: they are needed before a host is asked"
+    if waiting := sorted({"users", "overcommit"} & desired.deferred):
+        return f"{', '.join(waiting)} cannot depend on facts: needed before a host is asked"
     if desired.acceleration == "off" and desired.nested is True:
         return "nested machines need KVM, and acceleration is off"
     return ""
 
 
 identity = own_identity
+promise = overcommit.promise
 
 
 def references(_name: str, desired: shape.Spec | None) -> tuple[frozenset[str], frozenset[str]]:
