@@ -18,7 +18,7 @@ from vinfra.kinds.kvm.reading import listing as everything
 from vinfra.kinds.kvm.reading import ownership
 from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, NETWORKS, POOLS, Found, found, missing
 from vinfra.model import spec as shape
-from vinfra.model.action import Action, Impact
+from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.answer import Absent, Answer, Present
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta, FieldChange
@@ -156,7 +156,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     problem = hardware.objection(name, desired, scope, notes["site"]) or _untouchable(wish, notes)
     paths = {item.path.partition(".")[0] for item in delta.fields} if "domain" in notes else {*wish, "power"}
     problem = problem or preflight.objection(desired, paths, wish, notes.get("defined"), scope, notes["site"])
-    return refused(delta.action, problem, delta.fields) if problem else delta
+    return replace(delta, verdict=Verdict.REFUSED, reason=problem) if problem else delta
 
 
 def _fields(wish: Mapping[str, Any], notes: Mapping[str, Any]) -> Iterator[FieldChange]:
