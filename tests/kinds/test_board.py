@@ -253,6 +253,14 @@ def test_what_belongs_to_the_board_is_no_watchdog_of_ours() -> None:
     assert unfit({"watchdog": parts.Watchdog(model="i6300esb", action="none")}, after) == ["watchdog"]
 
 
+def test_what_belongs_to_a_board_goes_with_it() -> None:
+    """libvirt 11.3 refuses a watchdog of q35's on another board, though it put it there itself."""
+    tree_ = "<domain><os><type machine='pc-q35-10.0'>hvm</type></os><devices>{}</devices></domain>"
+    before = tree_.format("<watchdog model='itco' action='reset'/><watchdog model='i6300esb' action='reset'/>")
+    after = domain_xml.patch(before, {"machine": "pc"}, ["machine"], OWNER)
+    assert [item.model for item in domain_xml.parse(after)["watchdog"]] == ["i6300esb"]
+
+
 INTEL = {"cpu": {"vendor": "GenuineIntel", "flags": ["vmx", "ept"]}, "kvm": {"flag": "vmx", "device": True}}
 BARE = {"arch": "x86_64", "cpu": {"flags": ["fpu"]}, "kvm": {"device": False}}
 

@@ -61,6 +61,9 @@ def volume(name: str, change: dict[str, Any] | str, impact: str, refused: bool =
     return Case("kvm.volume", name, change, impact, refused, says="lost" if impact == "data-loss" else "", **more)
 
 
+#: What goes with another number of CPUs once these are declared.
+THREE = {"topology": {"cores": 3}, "numa": [{"cpus": "0-2", "memory": "128MiB"}]}
+
 #: In the order in which they are tried; each change comes on top of those before it.
 DOMAIN = (
     domain("autostart", {"autostart": False}, "live"),
@@ -118,7 +121,7 @@ TOLD = (
 )
 POWER = (
     domain("power", {"power": "stopped", "serial": True}, "restart", "it is shut down"),
-    domain("cpu", {"cpu": 3}, "live", "it does not run"),
+    domain("cpu", {"cpu": 3, **THREE}, "live", "it does not run"),
     domain("power", {"power": "running"}, "live"),
     domain(REMOVED, "absent", "replace", "the machine is gone"),
 )

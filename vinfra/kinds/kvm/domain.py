@@ -5,6 +5,7 @@ The definition and what runs are kept apart: `memory` is what the next boot gets
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vinfra.kinds.compare import SAME, compare, created, deleted, own_identity, refused, updated
@@ -30,7 +31,7 @@ from vinfra.kinds.kvm.reading import ownership
 from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, NETWORKS, POOLS, Found, found, missing
 from vinfra.kinds.kvm.seeds import network_config
 from vinfra.model import spec as shape
-from vinfra.model.action import Action, Impact
+from vinfra.model.action import Action, Impact, Verdict
 from vinfra.model.answer import Absent, Answer, Present
 from vinfra.model.blueprint import Resource
 from vinfra.model.change import Change, Delta
@@ -176,7 +177,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
     paths = {item.path.partition(".")[0] for item in delta.fields} if "domain" in notes else {*wish, "power"}
     problem = problem or preflight.objection(desired, paths, wish, notes.get("defined"), scope, notes["site"])
     problem = problem or schedule.objection(desired, delta, notes["domain"].definition if "domain" in notes else "")
-    return refused(delta.action, problem, delta.fields) if problem else delta
+    return replace(delta, verdict=Verdict.REFUSED, reason=problem) if problem else delta
 
 
 def _untouchable(wish: Mapping[str, Any], notes: Mapping[str, Any]) -> str:

@@ -92,7 +92,8 @@ def _set_machine(tree: Element, wish: str) -> None:
         return
     parent = child(tree, "devices")
     for item in list(parent):
-        if item.tag == "controller" and item.get("type") in ONBOARD:
+        onboard = item.tag == "watchdog" and item.get("model") == equipment.ONBOARD
+        if onboard or (item.tag == "controller" and item.get("type") in ONBOARD):
             parent.remove(item)
         for address in item.findall("address[@type='pci']"):
             item.remove(address)
