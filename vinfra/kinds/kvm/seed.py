@@ -221,15 +221,17 @@ def steps(change: Change, _scope: Scope) -> Sequence[Step]:
     told = nocloud.user_data(desired.user_data, desired.user, desired.public_key)
     content = nocloud.image(nocloud.files(instance, host, told, desired.network_config))
     size = -(-len(content) // ROOM) * ROOM
-    return [Step(f"write {file}", tuple(_calls(file, pool, content, size, notes.get("size"))), secret=True)]
+    calls = _calls(file, notes["pool"], content, size, notes.get("size"))
+    return [Step(f"write {file}", tuple(calls), secret=True)]
 
 
-def _calls(file: str, pool: str, content: bytes, size: int, there: int | None) -> Iterator[Call]:
+def _calls(file: str, place: storage.Pool, content: bytes, size: int, there: int | None) -> Iterator[Call]:
     """In place where there is room: a machine that runs with it reads the new one when it boots next."""
+    pool = place.name
     if there is not None and there < size:
         yield Virt(Verb.VOLUME_DELETE, file, pool)
     if there is None or there < size:
-        yield Virt(Verb.VOLUME_CREATE, file, pool, xml=storage.xml(file, "raw", size))
+        yield Virt(Verb.VOLUME_CREATE, file, pool, xml=storage.xml(file, "raw", size, home=place.path))
     yield Virt(Verb.VOLUME_UPLOAD, file, pool, content=content.ljust(max(size, there or 0), b"\0"))
 
 
