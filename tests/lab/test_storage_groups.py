@@ -49,33 +49,16 @@ def test_volumes_in_a_volume_group(guest: Guest, guest_vinfra: Run, tmp_path: Pa
 
     guest_vinfra("apply", told(), "--yes")
     assert "nothing to do" in guest_vinfra("plan", told()).stdout
-    (tmp_path / "pools.txt").write_text(guest.run("virsh pool-dumpxml vg; virsh vol-dumpxml data vg"))
-    print((tmp_path / "pools.txt").read_text())
     own = guest.run("qemu-img convert -O raw /srv/files/tiny-*.qcow2 /srv/tiny.raw; stat -c %s /srv/tiny.raw").strip()
     guest.run(f"cmp -n {own} /srv/tiny.raw /dev/vg0/copy")
     assert seen() == 32 * MIB
+    # All of it is its own: a sparse one would be lost when more is written than was allocated.
+    assert set(guest.run("lvs --noheadings -o lv_layout vg0").split()) == {"linear"}
     run = guest.run("virsh domstats --state lv-01; cat /run/libvirt/qemu/lv-01.pid")
     volumes["data"]["size"] = "50MiB"
     row = rows()["kvm.volume:data"]
     assert (row["impact"], row["verdict"]) == ("live", "ok")
-    try:
-        guest_vinfra("apply", told(), "--yes", "--max-impact", "live")
-    except AssertionError as error:
-        print("FAILED", error)
-        for c in (
-            "lvs; lsblk; dmsetup table; dmsetup info -c",
-            "p=$(cat /run/libvirt/qemu/lv-01.pid); ls -lL /dev/vg0/ /proc/$p/root/dev/vg0/; ls -l /proc/$p/fd | grep -v socket; ls -l /dev/dm-* /dev/mapper",
-            "blockdev --getsize64 /dev/vg0/data; virsh blockresize lv-01 /dev/vg0/data 54525952B",
-            "virsh blockresize lv-01 vda 52M",
-            "python3 -c \"import os; print(os.lseek(os.open('/dev/vg0/data',os.O_RDWR),0,2))\"",
-            "virsh qemu-monitor-command lv-01 --hmp 'info block -v'",
-            "virsh dumpxml lv-01 | grep -A9 '<disk'",
-            'virsh qemu-monitor-command lv-01 \'{"execute":"query-named-block-nodes"}\'',
-            "cat /var/log/libvirt/qemu/lv-01.log | tail -40",
-        ):
-            done = guest.ssh(c)
-            print(c, done.stdout, done.stderr)
-        raise
+    guest_vinfra("apply", told(), "--yes", "--max-impact", "live")
     assert seen() == 52 * MIB
     assert guest.run("virsh domstats --state lv-01; cat /run/libvirt/qemu/lv-01.pid") == run
     assert "nothing to do" in guest_vinfra("plan", told()).stdout

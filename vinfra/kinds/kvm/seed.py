@@ -235,17 +235,19 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
     wires = network_config.addressed(desired.network_config, notes.get("macs", ()))
     content = nocloud.image(nocloud.files(instance, host, told, wires))
     size = -(-len(content) // ROOM) * ROOM
-    write = Step(f"write {file}", tuple(_calls(file, pool, content, size, notes.get("size"))), secret=True)
+    calls = tuple(_calls(file, notes["pool"], content, size, notes.get("size")))
+    write = Step(f"write {file}", calls, secret=True)
     again = change.delta.action is Action.REPLACE
     return list(anew.steps(write, notes["disks"], notes["using"], scope)) if again else [write]
 
 
-def _calls(file: str, pool: str, content: bytes, size: int, there: int | None) -> Iterator[Call]:
+def _calls(file: str, place: storage.Pool, content: bytes, size: int, there: int | None) -> Iterator[Call]:
     """In place where there is room: a machine that runs with it reads the new one when it boots next."""
+    pool = place.name
     if there is not None and there < size:
         yield Virt(Verb.VOLUME_DELETE, file, pool)
     if there is None or there < size:
-        yield Virt(Verb.VOLUME_CREATE, file, pool, xml=storage.xml(file, "raw", size))
+        yield Virt(Verb.VOLUME_CREATE, file, pool, xml=storage.xml(file, "raw", size, home=place.path))
     yield Virt(Verb.VOLUME_UPLOAD, file, pool, content=content.ljust(max(size, there or 0), b"\0"))
 
 

@@ -209,7 +209,7 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
         return refused(Action.UPDATE, "it was there before, and this blueprint did not make it", fields)
     problem = secrets.misfit(desired, notes["volume"].encrypted, scope.mine(resource.address.name))
     if not problem and any(item.path == "size" for item in fields):
-        problem = growth.objection(notes["using"], notes["pool"])
+        problem = growth.objection(notes["using"], notes["pool"], notes["volume"])
     return refused(Action.UPDATE, problem, fields) if problem else updated(fields)
 
 

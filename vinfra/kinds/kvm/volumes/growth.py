@@ -51,7 +51,7 @@ def fields(actual: Any, desired: Any, notes: Mapping[str, Any]) -> Iterator[Fiel
         yield FieldChange("size", size, desired.size, impact)
 
 
-def objection(using: Iterable[User], pool: storage.Pool) -> str:
+def objection(using: Iterable[User], pool: storage.Pool, volume: storage.Volume | None = None) -> str:
     """Why it cannot grow now; "" when it can."""
     running = [user for user in using if user.running]
     names = ", ".join(user.name for user in running)
@@ -59,6 +59,8 @@ def objection(using: Iterable[User], pool: storage.Pool) -> str:
         return f"{names} run on it together, and each would have to be told; stop all but one first"
     if any(user.below for user in running):
         return f"{names} runs on a snapshot of it; merge that first, or stop it"
+    if pool.type == "logical" and volume is not None and volume.allocation < volume.capacity:
+        return "it is a sparse one, which lvm keeps as a snapshot of nothing; make another volume"
     return f"the LUNs of pool {pool.name} grow on its target" if pool.type == "iscsi" else ""
 
 

@@ -121,7 +121,9 @@ def _empty(desired: Any, pool: storage.Pool, file: str, size: int | None) -> lis
     if desired.encryption is not None:
         uuid = secrets.of_volume(f"{pool.path}/{file}")
         made += passphrase(f"{pool.path}/{file}", file, desired)
-    create = Virt(Verb.VOLUME_CREATE, file, pool.name, xml=storage.xml(file, desired.format, size, secret=uuid))
+    create = Virt(
+        Verb.VOLUME_CREATE, file, pool.name, xml=storage.xml(file, desired.format, size, secret=uuid, home=pool.path)
+    )
     return [*made, Step(f"create {file}{' encrypted' * bool(uuid)}", (refresh, create))]
 
 

@@ -63,7 +63,7 @@ class Volume:
     @property
     def written(self) -> str:
         """How much of it would be lost, in words."""
-        if self.path.startswith("/dev/") or self.allocation >= self.capacity:  # of a device libvirt counts one extent
+        if self.path.startswith("/dev/") or self.allocation >= self.capacity:
             return f"{spelled(self.capacity)}, all of it in use as far as the host can tell"
         return f"{spelled(self.allocation)} written of {spelled(self.capacity)}"
 
@@ -98,17 +98,24 @@ def volume(xml: str) -> Volume:
 
 
 def xml(
-    file: str, extension: str, capacity: int | None, backing: tuple[str, str] | None = None, secret: str = ""
+    file: str,
+    extension: str,
+    capacity: int | None,
+    backing: tuple[str, str] | None = None,
+    secret: str = "",
+    home: str = "",
 ) -> str:
     """A volume to be made, written only as it is used. `backing`: path and format of what it stands on.
 
-    `secret`: the uuid of what opens it, if it is to be encrypted.
+    `secret`: the uuid of what opens it, if it is to be encrypted. `home`: the path of its pool. In a volume group all
+    of it is allocated: less would make it a snapshot of nothing, which is lost when more is written than that.
     """
     tree = Element("volume")
     SubElement(tree, "name").text = file
     if capacity is not None:
         SubElement(tree, "capacity", unit="bytes").text = str(capacity)
-    SubElement(tree, "allocation").text = "0"
+    if not home.startswith("/dev/"):
+        SubElement(tree, "allocation").text = "0"
     target = SubElement(tree, "target")
     SubElement(target, "format", type=extension)
     if extension == "qcow2":
