@@ -16,7 +16,6 @@ THEIRS = {
     "mkfs.xfs -q /dev/vdc": "/dev/vdc holds xfs",
     "parted -s /dev/vdc mklabel gpt mkpart a 1MiB 100MiB": "/dev/vdc holds a GPT partition table with /dev/vdc1",
     "parted -s /dev/vdc mklabel gpt": "/dev/vdc holds a GPT partition table",
-    "parted -s /dev/vdc mklabel gpt; dd if=/dev/zero of=/dev/vdc bs=1M count=1": "/dev/vdc holds a GPT partition table",
     "mkswap -q /dev/vdc": "/dev/vdc holds swap",
     "printf 'LUKS\\272\\276\\0\\1' | dd of=/dev/vdc status=none": "/dev/vdc holds crypto_LUKS",
     "dmsetup create lent --table '0 8192 linear /dev/vdc 0'": "/dev/vdc is used by /dev/mapper/lent",
@@ -39,13 +38,21 @@ def test_data_is_never_written_over(guest: Guest, guest_vinfra: Run, only: Only)
         guest.run(f"{made}; udevadm settle")
         before, written = every_byte(guest, "vdc"), sectors(guest)
         done = guest_vinfra("apply", wish, "--yes", "--max-impact", "data-loss", "--skip-refused", expect=3)
-        assert said in done.stdout + done.stderr
+        assert said in done.stdout + done.stderr, f"{made}\n{done.stdout}{done.stderr}"
         assert sectors(guest) == written, made
         assert every_byte(guest, "vdc") == before, made
         guest.ssh(
             "umount /m; rmdir /m; dmsetup remove lent; vgremove -q theirs; pvremove -q /dev/vdc; "
             "wipefs -q -a /dev/vdc; dd if=/dev/zero of=/dev/vdc count=200"
         )
+    guest.run(
+        "parted -s /dev/vdc mklabel gpt mkpart a 1MiB 100MiB; dd if=/dev/zero of=/dev/vdc bs=512 count=34 conv=fsync"
+    )
+    before, copy = every_byte(guest, "vdc"), only(filesystems={"/dev/vdc": "ext4"})
+    done = guest_vinfra("apply", copy, "--yes", expect=1)
+    assert "may be the second copy of a partition table" in done.stdout + done.stderr
+    assert every_byte(guest, "vdc") == before
+    guest.run("dd if=/dev/zero of=/dev/vdc bs=512 seek=$(($(blockdev --getsz /dev/vdc) - 1)) count=1 conv=fsync")
     guest.run("mkfs.ext4 -q -L data /dev/vdc; mkdir /m; mount /dev/vdc /m; echo precious >/m/x")
     done = guest_vinfra("apply", wish, "--yes", "--max-impact", "data-loss", expect=3)
     assert "/dev/vdc holds ext4 labelled data, 28KiB used, mounted on /m; take another one" in done.stdout + done.stderr

@@ -5,7 +5,8 @@ Each looks again before it writes, in the same breath: mkfs asks nobody when its
 
 from vinfra.model.step import Exec
 
-# empty: whether nothing is on a device, nor stands on it. orphan: whether it is a physical volume of no group.
+# empty: whether nothing is on a device, nor stands on it; blkid sees the second copy of a GPT only beside the first.
+# orphan: whether it is a physical volume of no group.
 _LOOK = """\
 export LVM_SUPPRESS_FD_WARNINGS=1
 empty() {
@@ -16,6 +17,12 @@ case $? in
 *) echo "$1 is not empty, and was when it was read:" $said >&2; return 1;;
 esac
 cmp -s -n 4096 -- "$1" /dev/zero || { echo "$1 is not empty, and was when it was read" >&2; return 1; }
+last=$(($(blockdev --getsize64 "$1") - 512))
+cmp -s -n 512 -i "$last:0" -- "$1" /dev/zero || {
+echo "$1 is not empty: its last 512 bytes may be the second copy of a partition table" >&2
+echo "if all of that may go: dd if=/dev/zero of=$1 bs=512 seek=$((last / 512)) count=1" >&2
+return 1
+}
 set -- "$1" $(stat -L -c '%t %T' -- "$1") || return
 for holder in /sys/dev/block/$((0x$2)):$((0x$3))/holders/*; do
 [ ! -e "$holder" ] || { echo "$1 is used by ${holder##*/}" >&2; return 1; }
