@@ -40,10 +40,8 @@ def _disks(machine: str, scope: Scope, answers: Answers) -> Iterator[Disk]:
         wish = item.desired
         if not item.address.name.startswith(f"{machine}/") or not isinstance(wish, volume.Spec) or wish.image is None:
             continue
-        pool, file = (
-            storage.pool(wish.pool, scope, answers),
-            storage.file_name(item.address.name, wish.format, getattr(pool, "path", "")),
-        )
+        pool = storage.pool(wish.pool, scope, answers)
+        file = storage.file_name(item.address.name, wish.format, getattr(pool, "path", ""))
         known = pool.volumes.get(file) if isinstance(pool, storage.Pool) else None
         if known is not None:
             notes = {"pool": pool, "file": file, "stray": "", "claim": None}
