@@ -111,6 +111,11 @@ def test_a_run_that_dies_on_the_way_leaves_one_machine_and_the_next_clears_up(
     assert rows(world.plan(wish)) == []
     assert domains(world)[home] == ["web-01"]
     assert empty(world, other)
+    marks = world.hosts[home].marks
+    assert {name: mark.state for name, mark in marks.items()} == {
+        "domain:web-01": State.OWNED,
+        "volume:web-01/root": State.OWNED,
+    }
 
 
 @pytest.mark.parametrize("lost", ["", "before", "after"])

@@ -322,6 +322,8 @@ class _Run:
             if mark.blueprint == self.plan.blueprint
         }
         stale = [mark for address, mark in ours.items() if address in self.released or self._followed(mark, host)]
+        came = {row.address.name for row in self.plan.runnable if row.goes_to == host}  # their marks are new ones
+        stale = [mark for mark in stale if mark.name.partition("/")[0] not in came]
         calls: tuple[Append | Exec, ...] = tuple(
             call
             for mark in stale
