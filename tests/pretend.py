@@ -38,12 +38,16 @@ PREFIXES = {"domains": "", "networks": "net-", "pools": "pool-"}
 
 @dataclass
 class Thing:
-    """A domain, a network or a pool: its definition, what runs of it ("" when it is off), a pool's volumes."""
+    """A domain, a network or a pool: its definition, what runs of it ("" when it is off), a pool's volumes.
+
+    `snapshots` are the names of a domain's.
+    """
 
     xml: str
     live: str = ""
     autostart: bool = False
     volumes: dict[str, str] = field(default_factory=dict)
+    snapshots: tuple[str, ...] = ()
 
 
 def volume(xml: str) -> str:
@@ -142,6 +146,8 @@ class Host:
         if sort == "domains":
             states = (f"Domain: '{name}'\n  state.state={1 if thing.live else 5}" for name, thing in things)
             said += ["virsh > domstats --state", *states]
+            taken = ((name, thing.snapshots) for name, thing in things if thing.snapshots)
+            said += (f"virsh > snapshot-list {name} --name\n" + "\n".join(names) for name, names in taken)
         for name, thing in things:
             said += [f"virsh > {prefix}dumpxml --inactive {name}", thing.xml]
             said += [f"virsh > {prefix}dumpxml {name}", thing.live] if thing.live else []

@@ -186,6 +186,18 @@ def test_what_it_has_of_its_host_keeps_it_there(world: World, device: str, runs:
     assert not why or row.delta.reason == f"is on hv1 and is to go to hv2, but {why}"
 
 
+@pytest.mark.parametrize("runs", [True, False])
+def test_its_snapshots_keep_it_there(world: World, runs: bool) -> None:
+    """libvirt moves none that runs with some, and of one that is off it would forget them on the way."""
+    here, there = (text if runs else text.replace("memory", "power: stopped, memory") for text in (HERE, THERE))
+    world.apply(here)
+    domain = world.hosts["hv1"].domains["web-01"]
+    domain.snapshots = ("clean",)
+    assert machine(world.plan(there)).delta.reason.endswith("its 1 snapshot cannot go along: delete it first")
+    domain.snapshots = ()
+    assert rows(world.plan(there)) == ["move domain:web-01 on hv1"]
+
+
 def test_a_limit_that_does_not_name_the_new_host_holds_it(world: World) -> None:
     world.apply(HERE)
     assert "--limit does not name that one" in machine(world.plan(THERE, limit="hv1")).delta.reason

@@ -178,6 +178,16 @@ def test_another_board_gives_everything_a_new_place() -> None:
     assert newer.find(".//address[@type='pci']") is not None
 
 
+def test_the_root_of_its_ports_is_said_first() -> None:
+    """libvirt 9.0 gives out numbers before it adds a root: a port would get that of the root, which it then refuses."""
+    controllers = virsh.element(domain_xml.build("x", wished(), OWNER)).findall("devices/controller[@type='pci']")
+    assert [item.attrib for item in controllers[:2]] == [
+        {"type": "pci", "index": "0", "model": "pcie-root"},
+        {"type": "pci", "model": "pcie-root-port"},
+    ]
+    assert not virsh.element(domain_xml.build("x", wished(machine="pc"), OWNER)).findall("devices/controller")
+
+
 def test_more_disks_than_letters() -> None:
     wish = wished(disks={f"d{number}": "1GiB" for number in range(30)})
     names = [

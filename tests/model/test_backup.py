@@ -65,13 +65,24 @@ def test_the_folder_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("name", ["thesis.tex", "letters/vda.qcow2"])
+def test_a_folder_that_is_no_backups_is_not_emptied(tmp_path: Path, name: str) -> None:
+    kept = tmp_path / "b.part" / name
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+    with pytest.raises(UsageError, match="which is of no backup"), whole(tmp_path / "b"):
+        pass
+    assert kept.read_text() == "mine"
+
+
 def test_what_failed_leaves_nothing_and_what_was_killed_is_taken_over(tmp_path: Path) -> None:
     folder = tmp_path / "b"
     with pytest.raises(ZeroDivisionError), whole(folder):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "b.part").mkdir()
-    (tmp_path / "b.part" / "old").write_text("half")
+    for name in ("vda.qcow2", "vdaa.raw", "domain.xml", "nvram", "manifest.json"):
+        (tmp_path / "b.part" / name).write_text("half")
     with whole(folder):
         pass
     assert list(folder.iterdir()) == []

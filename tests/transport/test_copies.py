@@ -118,6 +118,23 @@ def test_a_guest_is_thawed_when_the_backup_does_not_begin() -> None:
     assert machine.calls == ["freeze", "thaw"]
 
 
+def test_a_guest_that_froze_although_its_agent_failed_is_thawed() -> None:
+    machine = Machine(DONE)
+
+    def fails() -> int:
+        raise libvirt.libvirtError("the agent did not answer in time")
+
+    machine.fsFreeze = fails  # type: ignore[method-assign]
+    assert backup(machine) == ""
+    assert machine.calls == ["thaw", "begin"]
+
+
+def test_a_guest_that_a_killed_run_left_frozen_is_thawed_by_the_next() -> None:
+    machine = Machine(DONE)
+    assert backup(machine, xml="") == ""
+    assert machine.calls == ["thaw"]
+
+
 def test_a_backup_that_fails_or_takes_too_long_says_so() -> None:
     with pytest.raises(Failed, match="full"):
         backup(Machine(FAILED))
@@ -130,7 +147,7 @@ def test_a_backup_that_fails_or_takes_too_long_says_so() -> None:
 def test_what_a_killed_run_left_is_ended_and_nobody_elses() -> None:
     ours = Machine(DONE, former="<domainbackup><target file='/p/vinfra-backup-d-vda.qcow2'/></domainbackup>")
     assert backup(ours, xml="") == ""
-    assert ours.calls == ["abort"]
+    assert ours.calls == ["abort", "thaw"]
     theirs = Machine(DONE, former="<domainbackup/>")
     with pytest.raises(Failed, match="another backup"):
         backup(theirs)

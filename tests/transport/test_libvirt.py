@@ -153,6 +153,23 @@ def test_what_is_defined_anew_keeps_the_passwords_that_nobody_may_read(do: Do, c
     assert "passwd" not in asked()
 
 
+def test_a_definition_that_changed_since_it_was_read_is_not_written_over(connection: Any) -> None:
+    verbs.do(connection, Virt(Verb.DOMAIN_DEFINE, "d", xml=DOMAIN))
+    domain = connection.lookupByName("d")
+    read = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    wish = Virt(Verb.DOMAIN_DEFINE, "d", xml=DOMAIN.replace("65536", "32768"), part=f"{read}\n")
+    connection.defineXML(read.replace("65536", "16384"))
+    with pytest.raises(verbs.Failed, match="somebody changed the definition of d"):
+        verbs.do(connection, wish)
+    assert domain.maxMemory() == 16384
+    connection.defineXML(read)
+    verbs.do(connection, wish)
+    assert domain.maxMemory() == 32768
+    domain.undefine()
+    with pytest.raises(libvirt.libvirtError, match="not found"):
+        verbs.do(connection, wish)
+
+
 def test_what_runs_gets_cpus_and_what_does_not_run_is_let_be(do: Do, connection: Any) -> None:
     do(Verb.DOMAIN_DEFINE, "d", xml=DOMAIN.replace("<os>", "<vcpu current='1'>4</vcpu><os>"))
     do(Verb.DOMAIN_VCPUS, "d", number=3, seconds=1)

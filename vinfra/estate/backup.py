@@ -6,6 +6,7 @@ machine that is down its volumes are copied instead. Until the folder is whole i
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ from vinfra.transport.reach import Connections
 LONG = 7 * 86400.0
 NVRAM_LIMIT = 64 << 20
 FOLDERS = ("dir", "fs", "netfs")
+# What a backup writes into its folder.
+_OWN = re.compile(rf"{re.escape(DEFINITION)}|{re.escape(MANIFEST)}|{re.escape(NVRAM)}|[a-z]+\.(qcow2|raw)")
 PARTS = ("kvm.domain", "kvm.guest", "kvm.volume", "kvm.seed")
 
 Tell = Callable[[str], None]
@@ -94,6 +97,9 @@ def whole(folder: Path) -> Iterator[Path]:
             raise RefusedError(f"{part} is being filled by another run") from None
         try:
             _emptied(part)
+        except OSError as error:
+            raise UsageError(f"{error.filename}: {error.strerror}", f"remove {part}, and run it again") from None
+        try:
             yield part
             os.fsync(handle)
         except BaseException:
@@ -105,7 +111,11 @@ def whole(folder: Path) -> Iterator[Path]:
 
 
 def _emptied(part: Path) -> None:
-    for item in part.iterdir():
+    """Only of what a backup writes: a folder that happens to be called like that is somebody's."""
+    there = list(part.iterdir())
+    if strange := [item.name for item in there if not _OWN.fullmatch(item.name)]:
+        raise UsageError(f"{part} holds {min(strange)}, which is of no backup", "give the backup another name")
+    for item in there:
         item.unlink()
 
 

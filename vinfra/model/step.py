@@ -88,7 +88,7 @@ class Verb(StrEnum):
     SECRET_DEFINE = "secret.define"  # xml  # noqa: S105
     SECRET_SET = "secret.set"  # content; the name is its uuid  # noqa: S105
     SECRET_UNDEFINE = "secret.undefine"  # noqa: S105
-    DOMAIN_DEFINE = "domain.define"  # xml
+    DOMAIN_DEFINE = "domain.define"  # xml; part: the definition that it was made from, and must be still; "" for any
     DOMAIN_START = "domain.start"  # xml: as for a network
     DOMAIN_PRESS = "domain.press"  # ask its system to go down, and wait for nothing
     DOMAIN_SHUTDOWN = "domain.shutdown"  # seconds: how long its system may take; number: 1 to switch it off after that

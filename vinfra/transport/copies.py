@@ -65,6 +65,7 @@ def _backup(connection: Connection, call: Virt) -> str:
     if domain.isActive():
         _end_former(domain)
     if not call.xml:
+        _thaw(domain)  # it may have been killed while the guest stood still, which would do so for ever
         return ""
     frozen = bool(call.number) and _frozen(domain)
     try:
@@ -98,7 +99,14 @@ def _frozen(domain: Any) -> bool:
     try:
         return int(domain.fsFreeze()) >= 0
     except libvirt.libvirtError:
+        _thaw(domain)  # an agent whose answer came too late may have frozen some of them
         return False
+
+
+def _thaw(domain: Any) -> None:
+    """Without an agent, or with nothing frozen, there is nothing to thaw."""
+    with suppress(libvirt.libvirtError):
+        domain.fsThaw()
 
 
 def _end_former(domain: Any) -> None:

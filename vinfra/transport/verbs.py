@@ -203,9 +203,18 @@ def _volume_delete(connection: Connection, call: Virt) -> None:
 
 def _domain_define(connection: Connection, call: Virt) -> None:
     xml = call.xml
-    with _unless(libvirt.VIR_ERR_NO_DOMAIN):
-        xml = hotplug.with_passwords(_domain(connection, call), xml)
+    with _unless(*(() if call.part else (libvirt.VIR_ERR_NO_DOMAIN,))):
+        domain = _domain(connection, call)
+        if call.part and _plain(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)) != _plain(call.part):
+            raise Failed(
+                f"somebody changed the definition of {call.name} since it was read, and would lose that\nplan again"
+            )
+        xml = hotplug.with_passwords(domain, xml)
     connection.defineXML(xml)
+
+
+def _plain(xml: str) -> str:
+    return ElementTree.canonicalize(xml, strip_text=True)
 
 
 def _domain_start(connection: Connection, call: Virt) -> None:

@@ -221,7 +221,8 @@ def steps(change: Change, scope: Scope) -> Sequence[Step]:
         result += [start] if "power" in paths else []  # what is paused lets nothing go
         result += live.steps(domain.live, wish)
     if changed or {"owner", "persistent"} & paths.keys():
-        call = Virt(Verb.DOMAIN_DEFINE, name, xml=domain_xml.patch(domain.definition, wish, changed, owner))
+        xml = domain_xml.patch(domain.definition, wish, changed, owner)
+        call = Virt(Verb.DOMAIN_DEFINE, name, xml=xml, part=domain.persistent)
         secret = any(item.secret for item in paths.values())
         result.append(Step(f"define {name} anew: {', '.join(changed) or 'its owner'}", (call,), secret=secret))
     if "autostart" in paths:

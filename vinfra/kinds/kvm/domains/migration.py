@@ -29,6 +29,9 @@ def _reasons(resource: Resource, notes: Any, place: hardware.Site, scopes: tuple
     tree = element(domain.live or domain.definition)
     if domain.state == "crashed" or not domain.persistent:
         yield "it has crashed" if domain.persistent else "libvirt does not keep it: it is transient"
+    if domain.snapshots:
+        many = domain.snapshots > 1
+        yield f"its {domain.snapshots} snapshot{'s' * many} cannot go along: delete {'them' if many else 'it'} first"
     if tree.find("devices/hostdev") is not None:
         yield "it has devices of its host"
     if tree.find("devices/disk//encryption") is not None:
