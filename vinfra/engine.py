@@ -30,7 +30,7 @@ from vinfra.model.backup import Backup
 from vinfra.model.discovery import HostState
 from vinfra.model.estate import Estate
 from vinfra.model.inventory import OWN, Host, Inventory, Source, source
-from vinfra.model.machine import Machine, Site
+from vinfra.model.machine import DOMAIN, Machine, Site
 from vinfra.model.outcome import Observer, Observers, Outcome
 from vinfra.model.plan import Plan
 from vinfra.model.request import Consent, Request, Wish
@@ -226,6 +226,8 @@ def restore(
 
     `name` is that of a copy, "" for its own one; `on` the host, "" for where it was.
     """
+    if name and (problem := known_kinds()[DOMAIN].check(name, None)):
+        raise UsageError(f"no machine can be called {name!r}", problem)
     made = restores.checked(folder)
     hosts, name, on = inventory_of(inventory), name or made.machine, on or made.host
     if on not in hosts.hosts:

@@ -45,6 +45,12 @@ def test_data_is_never_written_over(guest: Guest, guest_vinfra: Run, only: Only)
             "umount /m; rmdir /m; dmsetup remove lent; vgremove -q theirs; pvremove -q /dev/vdc; "
             "wipefs -q -a /dev/vdc; dd if=/dev/zero of=/dev/vdc count=200"
         )
+    guest.run("mkfs.ext4 -q -L data /dev/vdc; mkdir /m; mount /dev/vdc /m; echo precious >/m/x")
+    done = guest_vinfra("apply", wish, "--yes", "--max-impact", "data-loss", expect=3)
+    assert "/dev/vdc holds ext4 labelled data, 28KiB used, mounted on /m; take another one" in done.stdout + done.stderr
+    assert guest.run("umount /m; fsck.ext4 -f -n /dev/vdc >&2; mount /dev/vdc /m; cat /m/x") == "precious\n"
+    guest.run("cmp -n $(blockdev --getsize64 /dev/vdd) /dev/vdd /dev/zero")
+    guest.ssh("umount /m; wipefs -q -a /dev/vdc; dd if=/dev/zero of=/dev/vdc count=200")
     guest.run(
         "parted -s /dev/vdc mklabel gpt mkpart a 1MiB 100MiB; dd if=/dev/zero of=/dev/vdc bs=512 count=34 conv=fsync"
     )
@@ -52,12 +58,6 @@ def test_data_is_never_written_over(guest: Guest, guest_vinfra: Run, only: Only)
     done = guest_vinfra("apply", copy, "--yes", expect=1)
     assert "may be the second copy of a partition table" in done.stdout + done.stderr
     assert every_byte(guest, "vdc") == before
-    guest.run("dd if=/dev/zero of=/dev/vdc bs=512 seek=$(($(blockdev --getsz /dev/vdc) - 1)) count=1 conv=fsync")
-    guest.run("mkfs.ext4 -q -L data /dev/vdc; mkdir /m; mount /dev/vdc /m; echo precious >/m/x")
-    done = guest_vinfra("apply", wish, "--yes", "--max-impact", "data-loss", expect=3)
-    assert "/dev/vdc holds ext4 labelled data, 28KiB used, mounted on /m; take another one" in done.stdout + done.stderr
-    assert guest.run("umount /m; fsck.ext4 -f -n /dev/vdc >&2; mount /dev/vdc /m; cat /m/x") == "precious\n"
-    guest.run("cmp -n $(blockdev --getsize64 /dev/vdd) /dev/vdd /dev/zero")
 
 
 # Asked the second time about a disk, by the script that is about to write: somebody was faster.

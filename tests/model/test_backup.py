@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from vinfra import engine
 from vinfra.errors import RefusedError, UsageError, VinfraError
 from vinfra.estate.backup import whole
 from vinfra.estate.restore import checked
@@ -88,6 +89,12 @@ def test_what_failed_leaves_nothing_and_what_was_killed_is_taken_over(tmp_path: 
     assert list(folder.iterdir()) == []
     with pytest.raises(UsageError, match="folder above"), whole(tmp_path / "no" / "b"):
         pass
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", "-x", "x\n"])
+def test_a_copy_gets_a_name_that_a_machine_can_have(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="no machine can be called"):
+        engine.restore(None, tmp_path, name)
 
 
 def test_nothing_is_restored_from_what_is_no_backup(tmp_path: Path) -> None:

@@ -123,8 +123,14 @@ def dhcp(texts: Mapping[str, str]) -> str | None:
 
 
 def before(name: str, desired: fields.Spec, was: str | None) -> tuple[Exec, ...]:
-    """While the former file is there: a client of DHCP that is not wanted any more ends."""
-    return (Exec(("ifdown", "--force", name)),) if was and was != desired.dhcp else ()
+    """While the former file is there: a client of DHCP that is not wanted any more ends.
+
+    A new one starts from nothing: an address of the same network that goes after it would take the lease with it.
+    """
+    calls: tuple[Exec, ...] = (Exec(("ifdown", "--force", name)),) if was and was != desired.dhcp else ()
+    if desired.dhcp and was != desired.dhcp and desired.addresses is not None and desired.exclusive:
+        calls += (Exec(("ip", "addr", "flush", "dev", name, "scope", "global"), ok=(0, 1)),)
+    return calls
 
 
 def count(name: str, desired: fields.Spec, was: str | None, _ports: tuple[str, ...] = ()) -> tuple[Exec, ...]:
