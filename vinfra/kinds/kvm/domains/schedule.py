@@ -62,14 +62,16 @@ class Keep(BaseModel):
 
     @model_validator(mode="after")
     def _some(self) -> "Keep":
-        if not (self.last or self.daily or self.weekly or self.monthly):
+        if any(number < 0 for _, number in self) or not (self.last or self.daily or self.weekly or self.monthly):
             raise ValueError("write how many are kept, at least 1")
         return self
 
 
 def _when(value: str) -> str:
     """`daily 02:00` as systemd writes it; anything else is a calendar of systemd's, which the plan has it check."""
-    match = re.fullmatch(r"(?:daily )?([0-2]?[0-9]:[0-5][0-9])", value.strip())
+    match = re.fullmatch(r"(?:daily )?((?:[01]?[0-9]|2[0-3]):[0-5][0-9])", value.strip())
+    if not match and (not value.strip() or value.strip().startswith("daily ")):
+        raise ValueError("write daily HH:MM, such as daily 02:00, or a calendar of systemd's")
     return f"*-*-* {match[1]}:00" if match else value.strip()
 
 
