@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
+from vinfra.kinds.kvm.domains.drives import Drive
 from vinfra.kinds.kvm.reading import snapshots
 from vinfra.kinds.kvm.reading.virsh import Found
 from vinfra.model import spec as shape
@@ -138,6 +139,18 @@ def objection(desired: Any, delta: Delta, definition: str) -> str:
         return ""
     why = snapshots.objection(definition)
     return f"no snapshot can be taken before it, as snapshot_before says: {why}" if why else ""
+
+
+def unkept(desired: Any, disks: Sequence[Drive], definition: str) -> str:
+    """Why its timer could take none; `definition` is "" for one that will be another. "" if it can, or none is."""
+    if desired.snapshots is None:
+        return ""
+    raw = next((disk for disk in disks if disk.format != "qcow2" and not disk.readonly), None)
+    if raw is not None:
+        file = raw.source.rpartition("/")[2]
+        return f"snapshots: {file} is {raw.format}, and only qcow2 holds snapshots; `vinfra backup` saves any"
+    why = snapshots.objection(definition) if definition else ""
+    return f"snapshots: {why}" if why else ""
 
 
 def first(change: Change, definition: str) -> Sequence[Step]:
