@@ -149,8 +149,9 @@ class _Expansion:
             self.complaints.take(Problem(position, pathway((*fleet.path, "overrides", name)), message))
         made: dict[str, Item | list[Problem]] = {}
         for member in found:
-            own_value = merged(shared, overrides.get(member.name))
-            declaration = replace(fleet, kind=machine.NAME, name=member.name, value=own_value)
+            over = overrides.get(member.name)
+            own_value = merged(shared, over)
+            declaration = replace(fleet, kind=machine.NAME, name=member.name, value=own_value, over=over)
             key = member.name if member.name in overrides or MEMBER in names_in(own_value) else ""
             if key not in made:
                 variables = self.scopes.anywhere(fleet, member) if has_template(own_value) else None
