@@ -71,6 +71,14 @@ NICS = st.lists(
     max_size=4,
 )
 FLAG = st.booleans()
+
+
+def on_a_board(fields: dict[str, Any]) -> dict[str, Any]:
+    """q35 has no ide."""
+    ide = any(disk.get("bus") == "ide" for disk in fields.get("disks", {}).values())
+    return {**fields, "machine": "pc"} if ide else fields
+
+
 SPECS = st.fixed_dictionaries(
     {"cpu": st.integers(1, 64), "memory": st.integers(1, 4096).map(lambda number: f"{number}MiB")},
     optional={
@@ -78,7 +86,7 @@ SPECS = st.fixed_dictionaries(
         "machine": st.sampled_from(["q35", "pc", "pc-q35-7.2"]),
         "cpu_model": st.sampled_from(["host-model", "host-passthrough", "maximum", "Nehalem"]),
     },
-)
+).map(on_a_board)
 
 
 @settings(deadline=None, max_examples=50)

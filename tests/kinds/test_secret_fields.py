@@ -77,6 +77,12 @@ def test_an_error_of_a_spec_quotes_no_value() -> None:
     assert "hunter" not in str(refused.value)
 
 
+def test_a_spec_shows_no_secret() -> None:
+    shown = repr(user.Spec(password_hash="$6$salt$hunter2", uid="1007"))
+    assert "hunter2" not in shown
+    assert "uid=1007" in shown
+
+
 def test_a_field_that_may_hold_a_secret_is_one_that_is_not_shown() -> None:
     """What else takes any value: a file's content, by its flag; arguments, refused; what makes no row of its own."""
     fields = {(name, key) for name, kind in KINDS.items() for key in shape_of(kind.Spec).secrets}

@@ -17,7 +17,7 @@ class Declaration:
 
     `value` is the tree as written (dict, list, text, None). `scope` holds the variables of the file it stands in and
     of the include that brought it. `path` is the dotted way to it, `pointer` the same for `source`, which knows where
-    each of its parts stands.
+    each of its parts stands. `over` is what a fleet says of this member alone, under `overrides`.
     """
 
     kind: str
@@ -29,6 +29,7 @@ class Declaration:
     position: Position
     pointer: Pointer = ()
     source: Locator = field(default_factory=Nowhere, compare=False, repr=False)
+    over: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

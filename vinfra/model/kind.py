@@ -132,6 +132,15 @@ class Machines(Protocol):
         ...
 
 
+@runtime_checkable
+class Exclusive(Protocol):
+    """A kind whose objects have what no other one may have, wherever the two are placed."""
+
+    def alone(self, desired: shape.Spec) -> Iterable[str]:
+        """What that is, in words that are the same for whoever has it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """A pool of volumes on a host, in bytes: what it can hold, and what its volumes may grow to."""

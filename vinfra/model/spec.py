@@ -4,6 +4,7 @@ In a desired spec None means "not managed". An actual spec is built with `Spec.m
 target invents are kept as they are.
 """
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
@@ -28,16 +29,22 @@ class Deferred:
 class Spec(BaseModel):
     """Base of every kind's spec. A field may hold a Deferred until `stages.place` has rendered it."""
 
-    # An error of pydantic's that nobody foresaw would else quote the values, and some are secret.
     # What a change of the fields may bring that is none of them, as a row calls it (that a value is set at boot too).
     FOLLOWS: ClassVar[tuple[str, ...]] = ()
 
+    # An error of pydantic's that nobody foresaw would else quote the values, and some are secret.
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     @field_validator("*", mode="wrap")
     @classmethod
     def _let_deferred_pass(cls, value: Any, handler: ValidatorFunctionWrapHandler, _: ValidationInfo) -> Any:
         return value if isinstance(value, Deferred) else handler(value)
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """No secret is in what a debugger or a failed assertion shows."""
+        for name, value in self:
+            hidden = value is not None and name in type(self).model_fields and declared(type(self), name, "secret")
+            yield name, ... if hidden else value
 
     @property
     def deferred(self) -> frozenset[str]:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from vinfra.model.address import Address
 from vinfra.model.blueprint import Blueprint, Declaration, Demand, Resource
 from vinfra.model.inventory import Inventory
-from vinfra.model.kind import Composite, Kind, Kinds, Machines, Stores, Trait, has
+from vinfra.model.kind import Composite, Exclusive, Kind, Kinds, Machines, Stores, Trait, has
 from vinfra.model.machine import GUEST
 from vinfra.model.source import Position, Problem
 from vinfra.model.values import TYPED
@@ -81,6 +81,7 @@ class _Expansion:
         self.identities: dict[tuple[str, str], Address] = {}
         self.lazies: dict[str, Declaration] = {}
         self.machines: dict[str, tuple[str, Declaration]] = {}
+        self.alone: dict[str, str] = {}
 
     def resources(self) -> tuple[Resource, ...]:
         """All resources; what is wrong is told on the way."""
@@ -148,8 +149,9 @@ class _Expansion:
             self.complaints.take(Problem(position, pathway((*fleet.path, "overrides", name)), message))
         made: dict[str, Item | list[Problem]] = {}
         for member in found:
-            own_value = merged(shared, overrides.get(member.name))
-            declaration = replace(fleet, kind=machine.NAME, name=member.name, value=own_value)
+            over = overrides.get(member.name)
+            own_value = merged(shared, over)
+            declaration = replace(fleet, kind=machine.NAME, name=member.name, value=own_value, over=over)
             key = member.name if member.name in overrides or MEMBER in names_in(own_value) else ""
             if key not in made:
                 variables = self.scopes.anywhere(fleet, member) if has_template(own_value) else None
@@ -164,6 +166,7 @@ class _Expansion:
         machine = self.kinds[declaration.kind]
         if item.desired is None or not isinstance(machine, Machines):
             return
+        alone = tuple(machine.alone(item.desired)) if isinstance(machine, Exclusive) else ()
         cpu, memory = machine.demand(item.desired)
         disk = machine.storage(item.desired).items() if isinstance(machine, Stores) else ()
         item = self._referring(item, self.kinds[declaration.kind], declaration.name)
@@ -172,6 +175,10 @@ class _Expansion:
         way = dict(fleet.migration) if fleet.migration else {}
         demand = Demand(declaration.name, name, hosts, cpu, memory, *where, **way)
         self._wish(declaration, item, ANYWHERE, demand)
+        for what in alone:
+            if (other := self.alone.setdefault(what, declaration.name)) != declaration.name:
+                advice = "write it with {{ member.number }}, or under overrides"
+                self._clash(declaration, f"{what} is that of {other} and of {declaration.name}; {advice}")
 
     def _referring(self, item: Item, kind: Kind, name: str) -> Item:
         hard, soft = kind.references(name, item.desired)

@@ -126,10 +126,21 @@ class _Voice:
 
     def __call__(self, pointer: Pointer, message: str, *, key: bool = False) -> None:
         declaration = self.declaration
+        if _within(declaration.over, pointer):
+            pointer = ("overrides", declaration.name, *pointer)
         if not key and declaration.source.spoilt((*declaration.pointer, *pointer)):
             return
         position = declaration.source.position((*declaration.pointer, *pointer), key=key)
         self.complaints.take(Problem(position, pathway((*declaration.path, *pointer)), message))
+
+
+def _within(tree: Any, pointer: Pointer) -> bool:
+    """Whether what the pointer names comes from this tree, as `merged` lays it over another."""
+    for key in pointer:
+        if not isinstance(tree, dict):
+            break
+        tree = tree.get(key)
+    return bool(pointer) and tree is not None
 
 
 def _fields(value: Any, kind: Kind, say: _Voice) -> dict[str, Any] | None:

@@ -94,10 +94,6 @@ class Dialogue:
         finally:
             self._process.stop()
 
-    def so_far(self) -> tuple[bytes, bytes]:
-        """What was heard until now, for a dialogue that ran out of time."""
-        return bytes(self._out), bytes(self._err)
-
     def enter(self, gate: Gate) -> Heard | None:
         """Pass the gate, so that the script or whatever else runs behind it; what was heard instead if that failed."""
         deadline = time.monotonic() + self._gate_limit

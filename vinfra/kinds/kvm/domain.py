@@ -18,6 +18,7 @@ from vinfra.kinds.kvm.domains import (
     live,
     machine,
     migration,
+    neighbours,
     preflight,
     room,
     rows,
@@ -57,6 +58,7 @@ own = ownership.own_domain
 storage = room.storage
 stores = room.stores
 stays = migration.stays
+alone = neighbours.alone
 carry = migration.carry
 
 
@@ -171,12 +173,16 @@ def diff(resource: Resource, answer: Answer, scope: Scope) -> Delta:
             return refused(Action.UPDATE, reason) if any(item.path != "owner" for item in fields) else SAME
         idle = notes["live"] is None and any(item.path in ASPECTS for item in fields)
         delta = updated(fields, "it does not run" if idle else "")
-    if delta.action is Action.NOOP:
-        return delta
-    problem = hardware.objection(name, desired, scope, notes["site"]) or _untouchable(wish, notes)
+    definition = notes["domain"].definition if "domain" in notes else ""
+    same = delta.action is Action.NOOP
+    unkept = schedule.unkept(desired, wish.get("disks", ()), definition if same else "")
+    if same:
+        return refused(Action.UPDATE, unkept) if unkept else delta
+    problem = hardware.objection(name, desired, scope, notes["site"]) or neighbours.objection(name, desired, scope)
+    problem = problem or _untouchable(wish, notes)
     paths = {item.path.partition(".")[0] for item in delta.fields} if "domain" in notes else {*wish, "power"}
     problem = problem or preflight.objection(desired, paths, wish, notes.get("defined"), scope, notes["site"])
-    problem = problem or schedule.objection(desired, delta, notes["domain"].definition if "domain" in notes else "")
+    problem = problem or schedule.objection(desired, delta, definition) or unkept
     return replace(delta, verdict=Verdict.REFUSED, reason=problem) if problem else delta
 
 

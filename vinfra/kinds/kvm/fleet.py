@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from vinfra.kinds.compare import SAME, no_check, no_references, own_identity
+from vinfra.kinds.compare import SAME, no_references, own_identity
 from vinfra.kinds.kvm.domains import machine
 from vinfra.model.action import Impact
 from vinfra.model.answer import Answer
@@ -121,9 +121,18 @@ class Spec(Own, machine.Spec):
 
 
 OWN = frozenset(Own.model_fields)
-check = no_check
 identity = own_identity
 references = no_references
+
+
+def check(_name: str, desired: Shape | None) -> str:
+    """Members that are to keep apart have a word in common."""
+    word = getattr(desired, "anti_affinity", None)
+    return (
+        "anti_affinity: group: write a word; without one nothing keeps apart"
+        if isinstance(word, Apart) and not word.group
+        else ""
+    )
 
 
 def ask(_scope: Scope, _answers: Answers) -> Iterable[Question]:

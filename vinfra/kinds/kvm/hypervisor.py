@@ -64,6 +64,8 @@ def check(name: str, desired: shape.Spec | None) -> str:
         return f"{', '.join(waiting)} cannot depend on facts: needed before a host is asked"
     if desired.acceleration == "off" and desired.nested is True:
         return "nested machines need KVM, and acceleration is off"
+    if desired.acceleration == "off" and "requires" not in desired.deferred and "kvm" in (desired.requires or ()):
+        return "requires: kvm, and acceleration is off; leave one of the two out"
     return ""
 
 

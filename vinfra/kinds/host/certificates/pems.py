@@ -114,12 +114,6 @@ def problem(pem: str, key: str) -> str:
     )
 
 
-def not_after(pem: str) -> float | None:
-    """When a PEM's certificate ends, in seconds since 1970; None for what is none."""
-    chain = read(pem)
-    return None if isinstance(chain, str) else chain.ends
-
-
 def facts(answers: Answers, now: float | None) -> Mapping[str, Any]:
     """Of each certificate in our folder, by its name: until when it is good, how many days are left, whose it is."""
     raw = answers.get(OURS)

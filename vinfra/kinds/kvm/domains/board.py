@@ -1,5 +1,6 @@
 """What a blueprint says of a machine's board: processors, memory, firmware, devices beside disks and cards."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -124,6 +125,8 @@ def _processors(desired: Spec, cpu: int, cpu_model: object) -> Iterator[str]:
         yield f"topology: {desired.topology} are {desired.topology.total} CPUs, and it has {cpu}"
     if desired.cpu_features and not cpu_model:
         yield "cpu_features: they need a cpu_model that they are added to, such as host-model"
+    if odd := [name for name in desired.cpu_features or () if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name)]:
+        yield f"cpu_features: {odd[0]!r} is no feature of a CPU; write one as libvirt does, such as vmx or sse4.2"
     pins = desired.pinning.cpus if desired.pinning is not None else None
     for number in pins or ():
         if not number.isdecimal() or str(int(number)) != number or int(number) >= cpu:
@@ -132,6 +135,8 @@ def _processors(desired: Spec, cpu: int, cpu_model: object) -> Iterator[str]:
 
 def _memory(desired: Spec, memory: int, cpu: int) -> Iterator[str]:
     page = PAGES.get(desired.hugepages or "", 1 << 20)
+    if desired.balloon is False and memory != getattr(desired, "memory", memory):
+        yield "balloon: it is what memory_max is given and taken by; leave one of the two out"
     if memory % page:
         yield f"hugepages: memory must be a whole number of pages of {desired.hugepages}"
     cells = desired.numa or ()

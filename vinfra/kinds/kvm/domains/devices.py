@@ -3,17 +3,19 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, ip_address
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
-from vinfra.kinds.kvm.domains.addresses import ip_address, of_card
+from vinfra.kinds.kvm.domains.addresses import ipv4, of_card
 from vinfra.kinds.kvm.domains.limits import Bandwidth, Iotune, Model
 from vinfra.kinds.kvm.domains.parts import spelled
 from vinfra.model.spec import field
 from vinfra.model.values import Flag, Size, Text, Whole
 
+VNC = 5900  # its first port; QEMU serves it on no lower one
+MOST_TURNS = 10_000  # libvirt takes more; nobody has as many devices
 SERIAL = 20  # characters of a disk's serial number that a virtio disk can tell
 
 
@@ -36,21 +38,22 @@ def _medium(value: Any) -> Any:
 
 def as_mac(value: str) -> str:
     """A unicast MAC address, in small letters."""
-    if not re.fullmatch(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}", value.lower()):
+    if not re.fullmatch(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}", value.lower()) or set(value) <= {"0", ":"}:
         raise ValueError("write a unicast MAC address, such as 52:54:00:1a:2b:3c")
     return value.lower()
 
 
 def _port(value: Any) -> Any:
-    if value == "auto" or (str(value).isdigit() and 1 <= int(str(value)) <= 65535):
+    if value == "auto" or (re.fullmatch(r"[1-9][0-9]{0,4}", str(value)) and int(str(value)) <= 65535):
         return str(value)
     raise ValueError("write auto, or a port such as 5901")
 
 
 def _address(value: str) -> str:
-    if not re.fullmatch(r"[0-9a-fA-F:.]+", value):
-        raise ValueError("write an address of the host, such as 127.0.0.1 or 0.0.0.0")
-    return value.lower()
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        raise ValueError("write an address of the host, such as 127.0.0.1 or 0.0.0.0") from None
 
 
 Boot = Whole | None
@@ -127,10 +130,10 @@ class Nic(Model):
     address: Annotated[Text, AfterValidator(of_card)] | None = field(
         "Its IPv4 address. Alone, its network promises it by DHCP; with a prefix (10.10.0.50/24) cloud-init sets it."
     )
-    gateway: Annotated[Text, AfterValidator(ip_address)] | None = field(
+    gateway: Annotated[Text, AfterValidator(ipv4)] | None = field(
         "The way out, where the address is set by cloud-init."
     )
-    nameservers: tuple[Annotated[Text, AfterValidator(ip_address)], ...] | None = field(
+    nameservers: tuple[Annotated[Text, AfterValidator(ipv4)], ...] | None = field(
         "DNS servers, where the address is set by cloud-init."
     )
     portgroup: Text | None = field("The network's portgroup that it belongs to.")
@@ -163,6 +166,8 @@ class Nic(Model):
             raise ValueError(f"{own[0]}: DHCP tells that; it goes with an address that has a prefix")
         if self.gateway is not None and IPv4Address(self.gateway) not in IPv4Interface(str(self.address)).network:
             raise ValueError(f"gateway: {self.gateway} is not in the network of {self.address}")
+        if self.gateway is not None and self.gateway == str(self.address).partition("/")[0]:
+            raise ValueError(f"gateway: {self.gateway} is the card's own address")
 
     @property
     def leased(self) -> bool:
@@ -183,6 +188,12 @@ class Graphics(Model):
     )
     port: Annotated[str, BeforeValidator(_port)] = field("The port, or `auto` for one that is free.", default="auto")
 
+    @model_validator(mode="after")
+    def _whole(self) -> "Graphics":
+        if self.type == "vnc" and self.port != "auto" and int(self.port) < VNC:
+            raise ValueError(f"port: vnc begins with {VNC}")
+        return self
+
     def __str__(self) -> str:
         return "none" if self.type == "none" else f"{self.type} {self.listen} {self.port}"
 
@@ -199,6 +210,8 @@ def turns(named: Iterator[tuple[str, int | None]]) -> str:
     for name, turn in named:
         if turn is not None and turn < 1:
             return f"{name}: boot begins with 1"
+        if turn is not None and turn > MOST_TURNS:
+            return f"{name}: boot ends with {MOST_TURNS}"
         if turn is not None and turn in taken:
             return f"{name}: boot {turn} is that of {taken[turn]} already"
         if turn is not None:

@@ -8,6 +8,7 @@ from vinfra.model.spec import field
 from vinfra.model.values import Size, Whole
 
 KIB = 1024
+MOST = 10**15  # libvirt takes no larger limit of a disk
 
 
 class Model(BaseModel):
@@ -42,6 +43,8 @@ class Iotune(Model):
         for name, value in given.items():
             if value < 1:
                 raise ValueError(f"{name}: write at least 1, or leave it out")
+            if value > MOST:
+                raise ValueError(f"{name}: libvirt takes at most {MOST}; leave it out for no limit")
             if name.startswith("total") and {name.replace("total", "read"), name.replace("total", "write")} & set(
                 given
             ):

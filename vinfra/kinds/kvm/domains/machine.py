@@ -1,15 +1,16 @@
 """What a blueprint says of a virtual machine: its fields, and what is wrong with a combination of them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-from vinfra.kinds.kvm.domains import board, schedule
+from vinfra.kinds.kvm.domains import board, misfits, schedule
 from vinfra.kinds.kvm.domains.board import BOOT
-from vinfra.kinds.kvm.domains.devices import Disk, OwnCdrom, OwnDisk, OwnGraphics, OwnNic, turns
+from vinfra.kinds.kvm.domains.devices import Disk, OwnCdrom, OwnDisk, OwnGraphics, OwnNic
 from vinfra.kinds.kvm.domains.first_boot import Access, CloudInit
+from vinfra.kinds.kvm.domains.parts import MOST
 from vinfra.model import spec as shape
 from vinfra.model.action import Impact
 from vinfra.model.secret import Secret
@@ -181,18 +182,21 @@ def problem(desired: Spec) -> str:
         return "image: the first disk says itself what it is made from"
     if len(set(macs)) < len(macs):
         return "networks: two cards cannot have one MAC address"
+    volumes = [disk.volume for disk in given.values() if disk.volume]
+    if twice := next((volume for volume in volumes if volumes.count(volume) > 1), ""):
+        return f"disks: two of them are volume {twice}"
     found = [nic.address.partition("/")[0] for nic in desired.networks or () if nic.address]
     if len(set(found)) < len(found):
         return "networks: two cards cannot have one address"
-    if wrong := turns(_turns(desired)) or _screen(desired):
-        return wrong
-    access = desired.access
-    return "access: give a key_file or a public_key" if access and not (access.key_file or access.public_key) else ""
+    return misfits.problem(desired)
 
 
 def _amount(desired: Spec) -> str:
     if desired.cpu < 1:
         return "cpu: write at least 1"
+    for name, number in (("cpu", desired.cpu), ("cpu_max", desired.cpu_max)):
+        if number is not None and number > MOST:
+            return f"{name}: no machine has more than {MOST}"
     if desired.cpu_max is not None and desired.cpu_max < desired.cpu:
         return "cpu_max: it is less than cpu"
     for name, size in (("memory", desired.memory), ("memory_max", desired.memory_max)):
@@ -202,20 +206,6 @@ def _amount(desired: Spec) -> str:
         return "memory_max: memory is given by the balloon, and that is off"
     few = desired.memory_max is not None and desired.memory_max < desired.memory
     return "memory_max: it is less than memory" if few else ""
-
-
-def _turns(desired: Spec) -> Iterator[tuple[str, int | None]]:
-    yield from ((f"disks: {name}", disk.boot) for name, disk in (desired.disks or {}).items())
-    yield from ((f"cdroms: {name}", drive.boot) for name, drive in (desired.cdroms or {}).items())
-    yield from ((f"networks: card {number}", nic.boot) for number, nic in enumerate(desired.networks or (), 1))
-
-
-def _screen(desired: Spec) -> str:
-    if desired.graphics_password is None or isinstance(desired.graphics, shape.Deferred):
-        return ""
-    if desired.graphics is None or desired.graphics.type == "none":
-        return "graphics_password: say in graphics which screen asks for it"
-    return ""
 
 
 def as_found(name: str, defined: Mapping[str, Any], autostart: bool, power: str | None) -> Spec:

@@ -49,6 +49,7 @@ def objection(
         *_offered(looked, wish, there, scope, place),
         *_undeclared(desired, looked, wish, there),
         *_pages(desired, changed, scope, place),
+        _memory(desired, changed, scope),
         *_places(looked, scope),
         *_plugged(looked, scope, place),
     )
@@ -158,6 +159,17 @@ def _pages(desired: Spec, changed: Collection[str], scope: Scope, place: Site) -
             f"this blueprint's machines here need {need} huge pages of {size}, and {free} are free; "
             f"declare `hugepages: {{{size}: {declare}}}` for this host"
         )
+
+
+def _memory(desired: Spec, changed: Collection[str], scope: Scope) -> str:
+    """QEMU would not start, or the host would kill it. How much all machines may have together is a fleet's matter."""
+    memory = scope.facts.get("memory") or {}
+    total, swap = memory.get("total"), (memory.get("swap") or {}).get("total")
+    if total is None or not {"memory", "power"} & {*changed} or desired.power == "stopped":
+        return ""
+    if desired.memory <= total + (swap or 0):
+        return ""
+    return f"memory: {parts.spelled(desired.memory)} are more than this host has ({parts.spelled(total)})"
 
 
 def _places(looked: Wish, scope: Scope) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
+from vinfra.kinds.kvm.domains.drives import Drive
 from vinfra.kinds.kvm.reading import snapshots
 from vinfra.kinds.kvm.reading.virsh import Found
 from vinfra.model import spec as shape
@@ -62,14 +63,16 @@ class Keep(BaseModel):
 
     @model_validator(mode="after")
     def _some(self) -> "Keep":
-        if not (self.last or self.daily or self.weekly or self.monthly):
+        if any(number < 0 for _, number in self) or not (self.last or self.daily or self.weekly or self.monthly):
             raise ValueError("write how many are kept, at least 1")
         return self
 
 
 def _when(value: str) -> str:
     """`daily 02:00` as systemd writes it; anything else is a calendar of systemd's, which the plan has it check."""
-    match = re.fullmatch(r"(?:daily )?([0-2]?[0-9]:[0-5][0-9])", value.strip())
+    match = re.fullmatch(r"(?:daily )?((?:[01]?[0-9]|2[0-3]):[0-5][0-9])", value.strip())
+    if not match and (not value.strip() or value.strip().startswith("daily ")):
+        raise ValueError("write daily HH:MM, such as daily 02:00, or a calendar of systemd's")
     return f"*-*-* {match[1]}:00" if match else value.strip()
 
 
@@ -136,6 +139,18 @@ def objection(desired: Any, delta: Delta, definition: str) -> str:
         return ""
     why = snapshots.objection(definition)
     return f"no snapshot can be taken before it, as snapshot_before says: {why}" if why else ""
+
+
+def unkept(desired: Any, disks: Sequence[Drive], definition: str) -> str:
+    """Why its timer could take none; `definition` is "" for one that will be another. "" if it can, or none is."""
+    if desired.snapshots is None:
+        return ""
+    raw = next((disk for disk in disks if disk.format != "qcow2" and not disk.readonly), None)
+    if raw is not None:
+        file = raw.source.rpartition("/")[2]
+        return f"snapshots: {file} is {raw.format}, and only qcow2 holds snapshots; `vinfra backup` saves any"
+    why = snapshots.objection(definition) if definition else ""
+    return f"snapshots: {why}" if why else ""
 
 
 def first(change: Change, definition: str) -> Sequence[Step]:

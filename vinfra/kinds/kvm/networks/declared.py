@@ -105,6 +105,8 @@ class Vlans(_Model):
     def _whole(self) -> "Vlans":
         if self.vlan is not None and self.vlans is not None:
             raise ValueError("give either vlan or vlans")
+        if self.vlans is not None and not self.vlans:
+            raise ValueError("vlans: name at least one")
         if self.native is not None and self.native not in (self.vlans or ()):
             raise ValueError("native: write one of vlans")
         return self

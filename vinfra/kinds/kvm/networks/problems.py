@@ -25,6 +25,8 @@ def _of_ports(desired: Spec) -> str:
         what = "vlan" if desired.vlan is not None else f"portgroups: {tagged[0]}"
         other = "on a bridge, make one for the VLAN under interfaces and name that"
         return f"{what}: only an Open vSwitch puts cards into VLANs (mode openvswitch); {other}"
+    if "" in groups:
+        return "portgroups: one of them has no name"
     if sum(group.default for group in groups.values()) > 1:
         return "portgroups: only one can be the default"
     return ""
@@ -46,12 +48,14 @@ def _borrowed(desired: Spec) -> str:
 def _own(desired: Spec) -> str:
     if desired.interface is not None:
         return "interface: only mode direct leads out by one; write mode: direct"
+    if desired.mtu is not None and not 576 <= desired.mtu <= 65535:
+        return "mtu: write a number of bytes from 576 to 65535"
+    if desired.domain is not None and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", desired.domain):
+        return "domain: write a name such as dev.example.net"
     if desired.cidr is None:
         own = [key for key in NEED_ADDRESSES if getattr(desired, key) not in (None, False)]
         needy = f"mode {desired.mode}" if desired.mode != "isolated" else " and ".join(own)
         return f"{needy} needs a cidr, such as 10.10.0.0/24" if needy else _six(desired.cidr6)
-    if desired.mtu is not None and not 576 <= desired.mtu <= 65535:
-        return "mtu: write a number of bytes from 576 to 65535"
     return network_room.problem(desired.cidr, desired.dhcp) or _promises(desired) or _six(desired.cidr6)
 
 

@@ -97,6 +97,16 @@ def _card(number: int, card: Any) -> dict[str, Any]:
     return known | ({"nameservers": {"addresses": list(card.nameservers)}} if card.nameservers else {})
 
 
+def beyond(config: Any, cards: int) -> int | None:
+    """The number of a card that the configuration names and the machine does not have."""
+    if isinstance(config, Mapping):
+        config = list(config.values())
+    if isinstance(config, list | tuple):
+        return next((number for item in config if (number := beyond(item, cards)) is not None), None)
+    named = _CARD.fullmatch(config) if isinstance(config, str) else None
+    return int(named[1]) if named and int(named[1]) >= cards else None
+
+
 def addressed(config: Any, macs: Sequence[str]) -> Any:
     """The configuration with the MAC addresses of the machine's cards in it."""
     if isinstance(config, Mapping):
