@@ -59,6 +59,8 @@ def cpus(tree: Element, wish: Amount) -> Told:
         return f"it booted with room for {_count(now.most)}"
     if wish.current < pinned:
         return f"{_count(pinned)} of it can be taken away only at boot"
+    if wish.current < now.current and tree.get("type") == "qemu":  # the system lets it go, and QEMU never says so
+        return "an emulated CPU can be taken away only at boot"
     said = f"give {_name(tree)} {_count(wish.current)} as it runs"
     return (_numbered(tree, Verb.DOMAIN_VCPUS, said, wish.current, now.current),)
 
