@@ -92,7 +92,14 @@ def _build(folder: Path, suite: str, found: tuple[sources.Source, ...], tools: T
         if run.returncode:
             raise VinfraError("the machine's disk could not be made", "\n  ".join(run.stderr.splitlines()[-8:]))
         progress("booting it")
-        _first_boot(tools, frozen, work)
+        try:
+            _first_boot(tools, frozen, work)
+        except VinfraError as error:
+            # An emulated kernel that changes its own code while another of its CPUs runs it may trip over that.
+            if "Kernel panic" not in error.hint:
+                raise
+            progress("its kernel panicked: booting it again")
+            _first_boot(tools, frozen, work)
         (made / "machine.json").write_text(json.dumps({"suite": suite, "archives": archives}) + "\n")
         progress("storing it in the cache")
         draft = folder.with_name(f".{folder.name}.{os.getpid()}")

@@ -1,6 +1,6 @@
 """Of a plan that leaves hosts, what leaves them; and who must stay there, with the reason. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 
 from vinfra.look.moves import Moves
@@ -25,7 +25,7 @@ def evacuation(plan: Plan, moves: Moves, hosts: frozenset[str]) -> Plan:
         kept |= needs
         ends += needs
     kept |= {*following}
-    changes = (*(row for row in plan.changes if row.address in kept), *_staying(moves, hosts, plan))
+    changes = (*(row for row in plan.changes if row.address in kept), *_staying(moves, hosts, plan, kept))
     named = tuple(host for host in plan.hosts if host in hosts or any(row.place == host for row in changes))
     unknown = {host: why for host, why in plan.unknown.items() if host in named}
     return replace(plan, changes=changes, hosts=named, unknown=unknown, kept=(), rollouts=())
@@ -38,13 +38,16 @@ def _stuck(row: Change, moves: Moves) -> bool:
     return row.address.kind == DOMAIN and dark and name in going
 
 
-def _staying(moves: Moves, hosts: frozenset[str], plan: Plan) -> Iterator[Change]:
-    """Machines that this blueprint cannot move: what runs there, or starts with the host."""
-    known = {row.address.name for row in plan.changes if row.address.kind == DOMAIN and not row.address.host}
+def _staying(moves: Moves, hosts: frozenset[str], plan: Plan, leaving: Container[Address]) -> Iterator[Change]:
+    """Machines that this blueprint cannot move, or not now: what runs there, or starts with the host."""
+    known = {row.address.name: row for row in plan.changes if row.address.kind == DOMAIN and not row.address.host}
     for host in sorted(hosts & moves.surveys.keys()):
         for tenant in moves.surveys[host].tenants:
             if tenant.cpu and (tenant.name not in known or tenant.owner not in ("", moves.owner)):
                 yield _row(host, tenant, _why(host, tenant, moves.owner))
+            elif tenant.cpu and (row := known[tenant.name]).address not in leaving:
+                dark = row.delta.verdict in (Verdict.REFUSED, Verdict.UNKNOWN)
+                yield _row(host, tenant, row.delta.reason if dark else "its row has to be applied before it can go")
         if host not in plan.unknown and (why := _silent(moves, host)):
             yield _row(host, Tenant("*", 0, 0), f"nobody knows which machines are there: {why}")
 

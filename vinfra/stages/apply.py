@@ -90,6 +90,7 @@ class _Run:
     gates: list[GateEnd] = field(default_factory=list)
     made: dict[Address, Change] = field(default_factory=dict)  # as it was run; each worker adds its own
     undoing: dict[Address, str] = field(default_factory=dict)  # what is taken back, and why
+    arrived: set[tuple[str, tuple[str, str, str]]] = field(default_factory=set)  # hosts, and marks that came there
     stop: threading.Event = field(default_factory=threading.Event)
 
     def drive(self, pool: ThreadPoolExecutor) -> None:
@@ -237,6 +238,7 @@ class _Run:
             self._told(there, "note that it did not come", noted(State.RELEASED))
             raise
         self._told(there, "note what came", noted(State.OWNED))
+        self.arrived |= {(change.goes_to, mark.key) for mark in own}
         self._told(here, "release marks", noted(State.RELEASED))
 
     @staticmethod
@@ -321,9 +323,11 @@ class _Run:
             for mark in self.tools.marks.get(host, {}).values()
             if mark.blueprint == self.plan.blueprint
         }
-        stale = [mark for address, mark in ours.items() if address in self.released or self._followed(mark, host)]
-        came = {row.address.name for row in self.plan.runnable if row.goes_to == host}  # their marks are new ones
-        stale = [mark for mark in stale if mark.name.partition("/")[0] not in came]
+        stale = [
+            mark
+            for address, mark in ours.items()
+            if (address in self.released or self._followed(mark, host)) and (host, mark.key) not in self.arrived
+        ]
         calls: tuple[Append | Exec, ...] = tuple(
             call
             for mark in stale
