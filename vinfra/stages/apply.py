@@ -64,8 +64,8 @@ def apply(plan: Plan, tools: Tools, observer: Observer) -> Ran:
     """Run it. On the first Ctrl-C the changes under way end and the rest is left; a second one raises."""
     rolls = Rolls(plan)
     run = _Run(plan, tools, observer, rolls, rolls.schedule)
-    waiting = sum(change.waits for change in plan.runnable)  # they hold no host, and must hold no worker either
-    waiting += len(plan.rollouts)
+    # What waits holds no host, and must hold no worker either.
+    waiting = len(plan.rollouts) + sum(change.waits for change in plan.runnable)
     pool = ThreadPoolExecutor(max(1, min(tools.forks, len(plan.hosts))) + waiting, thread_name_prefix="apply")
     try:
         with _interrupts(run.stop):
@@ -241,8 +241,7 @@ class _Run:
         self.arrived |= {(change.goes_to, mark.key) for mark in own}
         self._told(here, "release marks", noted(State.RELEASED))
 
-    @staticmethod
-    def _told(writer: Writer, summary: str, calls: tuple[Append, ...]) -> None:
+    def _told(self, writer: Writer, summary: str, calls: tuple[Append, ...]) -> None:
         result = writer.run(Step(summary, calls)) if calls else None
         if result and result.returncode:
             raise StepFailed(f"{summary}: {result.err.strip()}", result.returncode, result.err)
@@ -323,11 +322,8 @@ class _Run:
             for mark in self.tools.marks.get(host, {}).values()
             if mark.blueprint == self.plan.blueprint
         }
-        stale = [
-            mark
-            for address, mark in ours.items()
-            if (address in self.released or self._followed(mark, host)) and (host, mark.key) not in self.arrived
-        ]
+        came = {key for where, key in self.arrived if where == host}
+        stale = [m for a, m in ours.items() if m.key not in came and (a in self.released or self._followed(m, host))]
         calls: tuple[Append | Exec, ...] = tuple(
             call
             for mark in stale
