@@ -222,8 +222,7 @@ class _Run:
         if before := change.steps[:-1]:
             self._steps(replace(change, steps=before, goes_to=""), created=False)
         here, there = self.tools.writer(change.place), self.tools.writer(change.goes_to)
-        raw = here.ask((ReadMarks(),))[ReadMarks()]
-        if not raw.ok:
+        if not (raw := here.ask((ReadMarks(),))[ReadMarks()]).ok:
             raise StepFailed(f"the marks on {change.place} cannot be read: {raw.err.strip()}", 1, "")
         path, marks = path_of(self.plan.blueprint), carried(raw.text, change, self.plan, self.tools.run, who())
         own = [mark for mark in marks if mark.blueprint == self.plan.blueprint]
@@ -323,11 +322,8 @@ class _Run:
             for mark in self.tools.marks.get(host, {}).values()
             if mark.blueprint == self.plan.blueprint
         }
-        stale = [
-            mark
-            for address, mark in ours.items()
-            if (address in self.released or self._followed(mark, host)) and (host, mark.key) not in self.arrived
-        ]
+        left = [mark for address, mark in ours.items() if address in self.released or self._followed(mark, host)]
+        stale = [mark for mark in left if (host, mark.key) not in self.arrived]
         calls: tuple[Append | Exec, ...] = tuple(
             call
             for mark in stale
