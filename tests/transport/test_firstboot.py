@@ -16,9 +16,7 @@ from vinfra.model.question import Question, Raw
 from vinfra.transport import firstboot
 
 ABSENT = Raw(2, b"", "no such file")
-FAILURE = (
-    "('scripts-user', RuntimeError('Runparts: 1 failures (runcmd) in 1 attempted commands'))"  # of 22.4.2 on Debian 12
-)
+FAILURE = "('scripts-user', RuntimeError('Runparts: 1 failures (runcmd) in 1 attempted commands'))"  # 22.4.2, Debian 12
 WARNING = "Failed at merging in cloud config part from part-001: empty cloud config"
 
 

@@ -90,7 +90,6 @@ class _Run:
     gates: list[GateEnd] = field(default_factory=list)
     made: dict[Address, Change] = field(default_factory=dict)  # as it was run; each worker adds its own
     undoing: dict[Address, str] = field(default_factory=dict)  # what is taken back, and why
-    arrived: set[tuple[str, tuple[str, str, str]]] = field(default_factory=set)  # hosts, and marks that came there
     stop: threading.Event = field(default_factory=threading.Event)
 
     def drive(self, pool: ThreadPoolExecutor) -> None:
@@ -222,7 +221,8 @@ class _Run:
         if before := change.steps[:-1]:
             self._steps(replace(change, steps=before, goes_to=""), created=False)
         here, there = self.tools.writer(change.place), self.tools.writer(change.goes_to)
-        if not (raw := here.ask((ReadMarks(),))[ReadMarks()]).ok:
+        raw = here.ask((ReadMarks(),))[ReadMarks()]
+        if not raw.ok:
             raise StepFailed(f"the marks on {change.place} cannot be read: {raw.err.strip()}", 1, "")
         path, marks = path_of(self.plan.blueprint), carried(raw.text, change, self.plan, self.tools.run, who())
         own = [mark for mark in marks if mark.blueprint == self.plan.blueprint]
@@ -237,7 +237,6 @@ class _Run:
             self._told(there, "note that it did not come", noted(State.RELEASED))
             raise
         self._told(there, "note what came", noted(State.OWNED))
-        self.arrived |= {(change.goes_to, mark.key) for mark in own}
         self._told(here, "release marks", noted(State.RELEASED))
 
     @staticmethod
@@ -322,8 +321,9 @@ class _Run:
             for mark in self.tools.marks.get(host, {}).values()
             if mark.blueprint == self.plan.blueprint
         }
-        left = [mark for address, mark in ours.items() if address in self.released or self._followed(mark, host)]
-        stale = [mark for mark in left if (host, mark.key) not in self.arrived]
+        stale = [mark for address, mark in ours.items() if address in self.released or self._followed(mark, host)]
+        came = {row.address.name for row in self.plan.runnable if row.goes_to == host}  # their marks are new ones
+        stale = [mark for mark in stale if mark.name.partition("/")[0] not in came]
         calls: tuple[Append | Exec, ...] = tuple(
             call
             for mark in stale

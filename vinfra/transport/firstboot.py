@@ -19,7 +19,7 @@ RESULT = ReadFile("/run/cloud-init/result.json")
 OUTPUT = ReadFile("/var/log/cloud-init-output.log", 4096, last=True)
 _STAGES = ("init-local", "init", "modules-config", "modules-final")
 _POLL = 1.0
-_LINES = 8
+_LINES = 5  # with what stands around them, as many as a report shows
 
 
 class Unfinished(Exception):
@@ -84,7 +84,7 @@ def _parsed(raw: Raw) -> Mapping[str, Any]:
 
 
 def _listed(value: Any) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else []
+    return [" ".join(str(item).split()) for item in value] if isinstance(value, list) else []
 
 
 def _warned(stage: Mapping[str, Any]) -> Iterator[str]:

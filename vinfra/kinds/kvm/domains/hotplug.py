@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from vinfra.kinds.kvm.domains import drives, graphics, media, ports, processors
+from vinfra.kinds.kvm.domains import backing, drives, graphics, media, ports, processors
 from vinfra.kinds.kvm.domains.elements import attribute, portable
 from vinfra.kinds.kvm.domains.parts import spelled
 from vinfra.kinds.kvm.domains.processors import Amount
@@ -46,6 +46,8 @@ def memory(tree: Element, wish: Amount) -> Told:
     now = processors.memory(tree)
     if wish.current > now.most:
         return f"it booted with {spelled(now.most)}, and more is given only at boot"
+    if not backing.balloon(tree):
+        return "it has no balloon, by which memory is given and taken while it runs"
     said = f"set the memory of {_name(tree)} to {spelled(wish.current)} as it runs"
     return (_numbered(tree, Verb.DOMAIN_MEMORY, said, wish.current, now.current),)
 

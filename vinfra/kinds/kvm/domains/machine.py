@@ -198,6 +198,8 @@ def _amount(desired: Spec) -> str:
     for name, size in (("memory", desired.memory), ("memory_max", desired.memory_max)):
         if size is not None and (size < MIB or size % MIB):
             return f"{name}: write whole MiB, as libvirt counts it: 1024MiB, 2GiB and the like"
+    if desired.memory_max is not None and desired.balloon is False:
+        return "memory_max: memory is given by the balloon, and that is off"
     few = desired.memory_max is not None and desired.memory_max < desired.memory
     return "memory_max: it is less than memory" if few else ""
 

@@ -73,7 +73,7 @@ def steps(notes: Mapping[str, Any], size: int) -> list[Step]:
         calls.append(Exec(("sh", "-s", "--", volume.path), stdin=scripts.OPEN.encode()))
     if pool.type == "logical":
         calls.append(Exec(("sh", "-s", "--", volume.path, str(size)), stdin=scripts.EXTEND.encode()))
-        calls += [] if running else [Virt(Verb.POOL_REFRESH, pool.name)]
+        calls.append(Virt(Verb.POOL_REFRESH, pool.name))  # libvirt would go on with the size of its last look
     if running:
         calls.append(Virt(Verb.VOLUME_GROW, volume.file, pool.name, number=size, domain=running))
     elif pool.type != "logical":
