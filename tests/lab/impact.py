@@ -67,10 +67,12 @@ THREE = {"topology": {"cores": 3}, "numa": [{"cpus": "0-2", "memory": "128MiB"}]
 #: In the order in which they are tried; each change comes on top of those before it.
 DOMAIN = (
     domain("autostart", {"autostart": False}, "live"),
+    domain(
+        "cdroms", {"cdroms": {"install": {"bus": "scsi"}}}, "restart", "an empty CD-ROM drive is attached only at boot"
+    ),
     domain("memory", {"memory": "104MiB"}, "live"),
     domain("disks", {"disks": {"root": "1GiB", "second": "16MiB"}}, "live"),
     domain("networks", {"networks": ["ways", "side", "side"]}, "live"),
-    domain("cdroms", {"cdroms": {"install": {"bus": "scsi"}}}, "live"),
     domain("graphics_password", {"graphics_password": "another"}, "live"),
 )
 #: All of these in one go: the row says of each field what it costs, and it is one restart.

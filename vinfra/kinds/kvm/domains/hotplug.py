@@ -191,6 +191,8 @@ def _plug(tree: Element, item: Element) -> Move:
     bus, model = attribute(item, "target", "bus"), attribute(item, "model", "type")
     if bus in ("sata", "ide", "fdc"):
         raise _Boot(f"a drive on {bus} is attached only at boot")
+    if item.get("device") == "cdrom" and not drives.source(item):  # libvirt 9.0 hands QEMU a file without a name
+        raise _Boot("an empty CD-ROM drive is attached only at boot")
     if model in OLD_CARDS and "q35" in attribute(tree, "os/type", "machine"):
         raise _Boot(f"a card of model {model} is plugged into q35 only at boot")
     xml = _text(item)
