@@ -37,6 +37,8 @@ MACHINE = {
     "graphics": "vnc",
     "graphics_password": "at-first",
 }
+# Any file will do that a host has.
+MEDIUM = "/usr/share/common-licenses/GPL-3"
 SIDE = {"cidr": "192.168.154.0/24", "mtu": 1400}
 DATA = {"size": "16MiB", "format": "raw", "pool": "impact"}
 COW = {"image": "tiny", "pool": "impact"}
@@ -66,7 +68,7 @@ DOMAIN = (
     domain("memory", {"memory": "104MiB"}, "live"),
     domain("disks", {"disks": {"root": "1GiB", "second": "16MiB"}}, "live"),
     domain("networks", {"networks": ["ways", "side", "side"]}, "live"),
-    domain("cdroms", {"cdroms": {"install": {"bus": "scsi"}}}, "live"),
+    domain("cdroms", {"cdroms": {"install": {"bus": "scsi", "medium": MEDIUM}}}, "live"),
     domain("graphics_password", {"graphics_password": "another"}, "live"),
 )
 #: All of these in one go: the row says of each field what it costs, and it is one restart.

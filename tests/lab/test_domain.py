@@ -40,6 +40,30 @@ SPECS: dict[str, dict[str, Any]] = {
     "exact": {"memory": "64MiB", "machine": "pc-q35-7.1", "cpu": 4, "cpu_model": "Nehalem"},
     "as-the-host": {"memory": "64MiB", "cpu_model": "host-model"},
     "all-there-is": {"memory": "64MiB", "cpu_model": "maximum"},
+    "limited": {
+        "memory": "64MiB",
+        "memory_max": "128MiB",
+        "cpu_max": 4,
+        "disks": {
+            "a": {"size": "1GiB", "boot": 2, "cache": "none", "io": "native", "discard": "unmap", "serial": "A-1"},
+            "b": {"size": "1GiB", "format": "raw", "shared": True, "iotune": {"read_bytes_sec": "1MiB"}},
+            "c": {"size": "1GiB", "readonly": True, "iotune": {"total_iops_sec": 300, "total_iops_sec_max": 600}},
+        },
+        "cdroms": {"install": {"medium": "/srv/a.iso", "boot": 1}, "tools": {"bus": "scsi"}},
+        "networks": [
+            {"network": "default", "portgroup": "slow", "boot": 3, "queues": 2, "mtu": 1400, "link": "down"},
+            {
+                "network": "default",
+                "bandwidth": {
+                    "inbound": {"average": "10MiB", "peak": "20MiB", "burst": "1MiB"},
+                    "outbound": {"average": "5MiB"},
+                },
+            },
+        ],
+        "graphics": {"type": "vnc", "listen": "0.0.0.0", "port": 5901},
+        "graphics_password": "first",
+    },
+    "screen": {"memory": "64MiB", "graphics": "spice", "graphics_password": "as-long-as-you-like"},
     "many": {"memory": "4GiB", "disks": {f"d{number}": "1GiB" for number in range(28)}, "networks": ["default"] * 6},
 }
 # Added by hand to a definition of ours; libvirt must still have it after each change.

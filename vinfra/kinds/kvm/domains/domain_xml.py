@@ -180,5 +180,6 @@ def _write(tree: Element, wish: Mapping[str, Any], changed: Iterable[str], owner
 def _spare_ports(tree: Element) -> None:
     """libvirt itself gives a machine no more ports than it has devices."""
     parent = child(tree, "devices")
+    SubElement(parent, "controller", {"type": "pci", "index": "0", "model": "pcie-root"})
     for _ in range(SPARE + sum(item.tag not in PORTLESS for item in parent)):
         SubElement(parent, "controller", {"type": "pci", "model": "pcie-root-port"})

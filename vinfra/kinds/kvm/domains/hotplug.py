@@ -57,6 +57,8 @@ def cpus(tree: Element, wish: Amount) -> Told:
         return f"it booted with room for {_count(now.most)}"
     if wish.current < pinned:
         return f"{_count(pinned)} of it can be taken away only at boot"
+    if wish.current < now.current and tree.get("type") == "qemu":  # the system lets it go, and QEMU never says so
+        return "an emulated CPU can be taken away only at boot"
     said = f"give {_name(tree)} {_count(wish.current)} as it runs"
     return (_numbered(tree, Verb.DOMAIN_VCPUS, said, wish.current, now.current),)
 
@@ -187,6 +189,8 @@ def _plug(tree: Element, item: Element) -> Move:
     bus, model = attribute(item, "target", "bus"), attribute(item, "model", "type")
     if bus in ("sata", "ide", "fdc"):
         raise _Boot(f"a drive on {bus} is attached only at boot")
+    if item.get("device") == "cdrom" and not drives.source(item):  # libvirt 9.0: 'filename' must not have null value
+        raise _Boot("a drive with nothing in it is attached only at boot")
     if model in OLD_CARDS and "q35" in attribute(tree, "os/type", "machine"):
         raise _Boot(f"a card of model {model} is plugged into q35 only at boot")
     xml = _text(item)
