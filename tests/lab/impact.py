@@ -37,6 +37,8 @@ MACHINE = {
     "graphics": "vnc",
     "graphics_password": "at-first",
 }
+# Any file will do that a host has.
+MEDIUM = "/usr/share/common-licenses/GPL-3"
 SIDE = {"cidr": "192.168.154.0/24", "mtu": 1400}
 SWITCH = {"mode": "openvswitch", "bridge": "impact0"}
 DATA = {"size": "16MiB", "format": "raw", "pool": "impact"}
@@ -61,18 +63,13 @@ def volume(name: str, change: dict[str, Any] | str, impact: str, refused: bool =
     return Case("kvm.volume", name, change, impact, refused, says="lost" if impact == "data-loss" else "", **more)
 
 
-#: What goes with another number of CPUs once these are declared.
-THREE = {"topology": {"cores": 3}, "numa": [{"cpus": "0-2", "memory": "128MiB"}]}
-
 #: In the order in which they are tried; each change comes on top of those before it.
 DOMAIN = (
     domain("autostart", {"autostart": False}, "live"),
-    domain(
-        "cdroms", {"cdroms": {"install": {"bus": "scsi"}}}, "restart", "an empty CD-ROM drive is attached only at boot"
-    ),
     domain("memory", {"memory": "104MiB"}, "live"),
     domain("disks", {"disks": {"root": "1GiB", "second": "16MiB"}}, "live"),
     domain("networks", {"networks": ["ways", "side", "side"]}, "live"),
+    domain("cdroms", {"cdroms": {"install": {"bus": "scsi", "medium": MEDIUM}}}, "live"),
     domain("graphics_password", {"graphics_password": "another"}, "live"),
 )
 #: All of these in one go: the row says of each field what it costs, and it is one restart.
@@ -105,14 +102,13 @@ BOOT = (
     domain("rng", {"rng": False}, "restart", "only at boot"),
     domain("agent", {"agent": False}, "restart", "only at boot"),
     domain("serial", {"serial": False}, "restart", "only at boot"),
-    domain("topology", {"topology": {"cores": 2}}, "restart", "only at boot"),
+    domain("topology", {"topology": {"cores": 3}}, "restart", "only at boot"),
     domain("cpu_features", {"cpu_features": {"sse4.2": "disable"}}, "restart", "only at boot"),
-    domain("numa", {"numa": [{"cpus": "0-1", "memory": "128MiB"}]}, "restart", "only at boot"),
+    domain("numa", {"numa": [{"cpus": "0-2", "memory": "160MiB"}]}, "restart", "only at boot"),
     domain("pinning", {"pinning": {"cpus": {"1": "0"}, "emulator": "0"}}, "restart", "only at boot"),
     domain("tpm", {"tpm": "tpm-tis"}, "restart", "only at boot"),
     domain("video", {"video": "vga"}, "restart", "only at boot"),
     domain("watchdog", {"watchdog": "i6300esb"}, "restart", "only at boot"),
-    domain("balloon", {"balloon": False}, "restart", "only at boot"),
 )
 #: What this host cannot do, and what is decided once: told with its cost, and not done.
 TOLD = (
@@ -121,9 +117,12 @@ TOLD = (
     domain("firmware", {"firmware": "efi"}, "replace", "a system is installed for one firmware", refused=True),
     domain("secure_boot", {"secure_boot": True, "firmware": "efi"}, "replace", "a system is installed", refused=True),
 )
+# What a machine without a balloon has, it has from the start.
+WHOLE = {"cpus": "0-2", "memory": "128MiB"}
 POWER = (
     domain("power", {"power": "stopped", "serial": True}, "restart", "it is shut down"),
-    domain("cpu", {"cpu": 3, **THREE}, "live", "it does not run"),
+    domain("cpu", {"cpu": 3}, "live", "it does not run"),
+    domain("balloon", {"balloon": False, "memory_max": "128MiB", "numa": [WHOLE]}, "live", "it does not run"),
     domain("power", {"power": "running"}, "live"),
     domain(REMOVED, "absent", "replace", "the machine is gone"),
 )

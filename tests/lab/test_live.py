@@ -271,7 +271,7 @@ def test_what_only_a_boot_changes_restarts_it(place: Place) -> None:
 def test_a_system_that_does_not_let_go_is_left_running(place: Place) -> None:
     """Its kernel has stopped: it is asked, waited for, and never switched off."""
     place.live(networks=[CARD, MORE])
-    place.within("(sleep 1; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 &")
+    place.within("echo 0 >/proc/sys/kernel/panic; (sleep 1; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 &")
     process = place.sh(f"cat /run/libvirt/qemu/{NAME}.pid")
     file = place.blueprint(networks=[CARD])
     said = place.vinfra("apply", file, "--yes", "--target", f"domain:{NAME}", expect=1)
