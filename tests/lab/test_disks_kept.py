@@ -51,9 +51,7 @@ def test_data_is_never_written_over(guest: Guest, guest_vinfra: Run, only: Only)
     assert guest.run("umount /m; fsck.ext4 -f -n /dev/vdc >&2; mount /dev/vdc /m; cat /m/x") == "precious\n"
     guest.run("cmp -n $(blockdev --getsize64 /dev/vdd) /dev/vdd /dev/zero")
     guest.ssh("umount /m; wipefs -q -a /dev/vdc; dd if=/dev/zero of=/dev/vdc count=200")
-    guest.run(
-        "parted -s /dev/vdc mklabel gpt mkpart a 1MiB 100MiB; dd if=/dev/zero of=/dev/vdc bs=512 count=34 conv=fsync"
-    )
+    guest.run("parted -s /dev/vdc mklabel gpt; dd if=/dev/zero of=/dev/vdc bs=512 count=34 conv=fsync; udevadm settle")
     before, copy = every_byte(guest, "vdc"), only(filesystems={"/dev/vdc": "ext4"})
     done = guest_vinfra("apply", copy, "--yes", expect=1)
     assert "may be the second copy of a partition table" in done.stdout + done.stderr
