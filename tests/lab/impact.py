@@ -87,7 +87,7 @@ BOOT = (
         "networks",
         {"networks": ["ways", "side", {"network": "side", "model": "e1000"}]},
         "restart",
-        "a card of model e1000 is plugged into q35 only at boot",
+        "model: of a card that is there it changes only at boot",
     ),
     domain(
         "cdroms",
