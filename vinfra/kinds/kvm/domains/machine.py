@@ -81,7 +81,7 @@ class Basics(shape.Spec):
         "`{medium, bus, boot}`.",
         impact=Impact.RESTART,
         why=BOOT["why"],
-        when="live to change what is in a drive, for drives on scsi, and while it does not run",
+        when="live to change what is in a drive, for drives on scsi with something in them, and while it does not run",
         examples=({"install": "/srv/iso/debian-12.iso"},),
     )
     pool: Text = field("The pool of its disks.", default="default", compared=False)
