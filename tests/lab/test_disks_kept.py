@@ -19,7 +19,8 @@ THEIRS = {
     "mkswap -q /dev/vdc": "/dev/vdc holds swap",
     "printf 'LUKS\\272\\276\\0\\1' | dd of=/dev/vdc status=none": "/dev/vdc holds crypto_LUKS",
     "dmsetup create lent --table '0 8192 linear /dev/vdc 0'": "/dev/vdc is used by /dev/mapper/lent",
-    "mkfs.ext4 -q /dev/vdc; mkdir /m; mount /dev/vdc /m; dd if=/dev/zero of=/dev/vdc bs=64K count=1": "mounted on /m",
+    "mkfs.ext4 -q /dev/vdc; mkdir /m; mount -o ro /dev/vdc /m; "
+    "dd if=/dev/zero of=/dev/vdc bs=64K count=1": "mounted on /m",
     "vgcreate -q theirs /dev/vdc": "/dev/vdc is a device of volume group theirs",
     "pvcreate -q /dev/vdc": "/dev/vdc is a physical volume of no group",
     "echo 'no signature, and precious' | dd of=/dev/vdc status=none": "/dev/vdc holds something: its first 4KiB",
