@@ -44,7 +44,14 @@ ASKED = {
     "networkmanager": "nmcli -g IP4.DNS device show br0",
 }
 PING = "ping -c 1 -W 5 10.88.0.1 >/dev/null && echo there"
-KINDS = "ip -d link | grep -Eo ' (bond mode [a-z-]+|vlan .* id [0-9]+|bridge) '"
+# NetworkManager may start a bond once more after it became a port (docs/scope.md): what counts is where it ends.
+KINDS = """for i in $(seq 60); do
+told=$(ip -d link | grep -Eo ' (bond mode [a-z-]+|vlan .* id [0-9]+|bridge) ')
+case $told in *' bond mode '*' id '*|*' id '*' bond mode '*) break;; esac
+sleep 1
+done
+echo "$told"
+"""
 LEASED = f"for i in $(seq 60); do ip -br -4 address show br0 | grep {LEASE} && break; sleep 1; done"
 
 
@@ -72,20 +79,20 @@ def test_a_bridge_over_a_bond_with_a_vlan_and_a_lease_beside_it(
     guest.run(READY[manager])
     file = wish(tmp_path, STACK)
     guest_vinfra("apply", file, "--yes")
-    guest_vinfra("plan", file)
-    assert guest.run(PING) == "there\n"
     told = guest.run(KINDS)
     assert "bond mode active-backup" in told
     assert "id 110" in told
     assert "currently active slave: eth1" in guest.run("cat /proc/net/bonding/bond0").lower()
+    guest_vinfra("plan", file)
+    assert guest.run(PING) == "there\n"
     known = ("dns",) if manager not in ASKED else ()
     asks = {key: value for key, value in OTHER["br0"].items() if key not in known}
     file = wish(tmp_path, {**OTHER, "br0": asks})
     guest_vinfra("apply", file, "--yes")
     for boot in ("this", "another"):
         assert LEASE in guest.run(LEASED), boot
-        guest_vinfra("plan", file)
         told = guest.run(KINDS)
+        guest_vinfra("plan", file)
         assert "bond mode balance-xor" in told
         assert "id 111" in told
         assert guest.run(PING) == "there\n"

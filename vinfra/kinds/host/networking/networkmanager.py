@@ -21,8 +21,7 @@ BOND = ("lacp_rate", "xmit_hash_policy", "primary")
 # interface, its connection, its new ports: what can be changed without starting anew is, and then new ports are plugged
 # in; what starts brings its ports by itself. What takes longer (status 3) goes on meanwhile. A bond that becomes a port
 # starts anew, and its own ports with it; a port that ip plugs in meanwhile the daemon loses. So they are waited for,
-# eight seconds at most, by what the kernel shows: nmcli would cost a slow host more time than it waits. What stood on
-# them has its addresses only once the daemon is done with it.
+# eight seconds at most, by what the kernel shows: nmcli would cost a slow host more time than it waits.
 UP = """\
 dev=$1 own=$2; shift 2
 wanted=
@@ -42,11 +41,6 @@ read -r now _ </proc/uptime
 [ ${now%%.*} -lt $end ] || break 2
 sleep 0.2
 done
-done
-while case $(nmcli -t -f STATE device) in *connecting*|*deactivating*) ;; *) false;; esac; do
-read -r now _ </proc/uptime
-[ ${now%%.*} -lt $end ] || break
-sleep 0.5
 done"""
 
 
