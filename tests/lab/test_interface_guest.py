@@ -45,9 +45,11 @@ ASKED = {
 }
 PING = "ping -c 1 -W 5 10.88.0.1 >/dev/null && echo there"
 # NetworkManager may start a bond once more after it became a port (docs/scope.md): what counts is where it ends.
-KINDS = """for i in $(seq 60); do
+KINDS = """n=0
+for i in $(seq 60); do
 told=$(ip -d link | grep -Eo ' (bond mode [a-z-]+|vlan .* id [0-9]+|bridge) ')
-case $told in *' bond mode '*' id '*|*' id '*' bond mode '*) break;; esac
+case $told in *' bond mode '*' id '*|*' id '*' bond mode '*) n=$((n + 1));; *) n=0;; esac
+[ $n -lt 10 ] || break
 sleep 1
 done
 echo "$told"
