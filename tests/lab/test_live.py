@@ -256,7 +256,7 @@ def test_killed_between_what_runs_and_the_definition_it_goes_on(place: Place) ->
 
 
 def test_what_only_a_boot_changes_restarts_it(place: Place) -> None:
-    file, boot = place.blueprint(cpu=4, cpu_max=4, memory="192MiB"), place.boot()
+    file, boot = place.blueprint(cpu=3, cpu_max=3, memory="192MiB"), place.boot()
     told = place.rows(file)
     assert told["cpu"] == ("restart", "it booted with room for 2 CPUs")
     assert told["cpu_max"] == ("restart", "only at boot")

@@ -15,6 +15,7 @@ import yaml
 from vinfra.kinds.kvm import pool
 from vinfra.kinds.kvm.domains import domain_xml
 from vinfra.kinds.kvm.domains.drives import Drive
+from vinfra.kinds.kvm.domains.processors import Amount
 from vinfra.kinds.kvm.domains.sources import Remote
 from vinfra.kinds.kvm.reading.virsh import element
 from vinfra.kinds.kvm.volumes import pools, secrets
@@ -259,7 +260,8 @@ def test_libvirt_takes_a_disk_in_ceph_and_one_that_is_encrypted(kvm_lab: Lab, kv
         Drive("/dev/vg0/web-01-data", "scsi", "raw", secret=secrets.of_volume("/dev/vg0/web-01-data")),
         Drive("/srv/x.raw", format="raw"),
     )
-    xml = domain_xml.build("remote", {"accelerator": "tcg", "memory": 64 << 20, "disks": disks}, ("b", "domain:remote"))
+    wish = {"accelerator": "tcg", "memory": Amount(64 << 20, 64 << 20), "disks": disks}
+    xml = domain_xml.build("remote", wish, ("b", "domain:remote"))
     command = "cat >/run/d.xml && virsh -q define --validate /run/d.xml && virsh dumpxml --inactive remote"
     try:
         done = run_ssh(kvm_lab, kvm_host, command, stdin=xml)
