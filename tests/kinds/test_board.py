@@ -21,7 +21,7 @@ from vinfra.kinds.registry import KINDS
 from vinfra.model import tree
 from vinfra.model.address import Address
 from vinfra.model.blueprint import Resource
-from vinfra.model.kind import Scope
+from vinfra.model.kind import Choosy, Scope
 from vinfra.model.question import Raw
 from vinfra.model.spec import Deferred
 
@@ -372,3 +372,11 @@ def test_the_pages_that_a_machine_has_are_not_asked_for_again() -> None:
     assert hardware.pages(scope, {"web-01": Found("web-01", "u", persistent=xml, state="shut off")}) == {"2MiB": 512}
     smaller = Resource(bigger.address, spec(hugepages="2MiB", memory="64MiB"))
     assert hardware.pages(Scope("h", (smaller,)), {"web-01": runs}) == {"2MiB": 0}
+
+
+def test_a_machine_is_placed_where_what_it_requires_is() -> None:
+    spec = domain.Spec.model_validate({"memory": "1GiB", "requires": ["sr-iov"]})
+    assert isinstance(domain, Choosy)
+    assert domain.unfit(spec, {"sriov": {}}).startswith("lacks sr-iov: no device here")
+    assert not domain.unfit(spec, {"sriov": {"eth0": 8}})
+    assert not domain.unfit(spec, {})

@@ -26,7 +26,7 @@ from vinfra.kinds.kvm.domains import (
 )
 from vinfra.kinds.kvm.domains.domain_xml import ASPECTS
 from vinfra.kinds.kvm.domains.drives import snapshots
-from vinfra.kinds.kvm.hypervisors import acceleration
+from vinfra.kinds.kvm.hypervisors import acceleration, needs
 from vinfra.kinds.kvm.reading import listing as everything
 from vinfra.kinds.kvm.reading import ownership
 from vinfra.kinds.kvm.reading.virsh import DOMAINS, HYPERVISOR, NETWORKS, POOLS, Found, found, missing
@@ -57,6 +57,7 @@ carried = ownership.carried
 own = ownership.own_domain
 storage = room.storage
 stores = room.stores
+unfit = needs.unfit
 stays = migration.stays
 alone = neighbours.alone
 carry = migration.carry

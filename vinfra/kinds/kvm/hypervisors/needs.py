@@ -97,3 +97,11 @@ def lacking(needs: Iterable[str], scope: Scope) -> str:
         if reason := NEEDS[need](scope.facts, frozenset(brought)):
             return f"{need} is needed, and {reason}"
     return ""
+
+
+def unfit(desired: Any, facts: Facts) -> str:
+    """What a host lacks for a machine that no blueprint can bring there, so that it is placed elsewhere."""
+    for need in ("kvm", "sr-iov", "slat"):
+        if need in (desired.requires or ()) and (reason := NEEDS[need](facts, frozenset())):
+            return f"lacks {need}: {reason}"
+    return ""
